@@ -1,0 +1,1 @@
+"""The command line: ``kroute run | show | check-config | cleanup | lab``."""

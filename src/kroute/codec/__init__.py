@@ -1,0 +1,5 @@
+"""Bytes and text to values and back, without I/O.
+
+``config`` and ``yaml12`` (the configuration file), ``kubernetes`` (API objects), ``bgp`` (UPDATE bodies), ``frames`` (between
+daemon and speaker), ``rtnetlink`` (kernel routes), ``conflist`` (CNI), ``show`` (tables for people).
+"""

@@ -1,0 +1,306 @@
+"""The configuration file as values. One dataclass per mapping of the file, one field per key.
+
+Python's ``snake_case`` is the file's ``camelCase`` (``hold_time`` is ``holdTime``). The text under a field is
+its documentation: ``kroute check-config --schema``, ``config/kroute.yaml`` and the reference are held to it.
+Every key has a default: a node name and an inventory suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from kroute.model.net import Address, Prefix
+
+
+class InventoryKind(StrEnum):
+    """Where nodes come from."""
+
+    STATIC = "static"
+    KUBERNETES = "kubernetes"
+
+
+class Topology(StrEnum):
+    """How nodes peer with each other; each is a file in ``plan/topologies``."""
+
+    FULL_MESH = "fullMesh"
+    ROUTE_REFLECTOR = "routeReflector"
+    NONE = "none"
+
+
+class Transport(StrEnum):
+    """Which sessions carry which families between two dual-stack nodes."""
+
+    SINGLE = "single"
+    """One session, over the primary addresses, carries every family."""
+    PER_FAMILY = "perFamily"
+    """Each family over a session of its own."""
+
+
+class Accept(StrEnum):
+    """What is accepted from an external peer; nothing unless asked for (RFC 8212)."""
+
+    NONE = "none"
+    DEFAULT_ROUTE = "defaultRoute"
+    POD_CIDRS = "podCidrs"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticInventory:
+    """Nodes from files."""
+
+    path: str = "/etc/kroute/nodes.yaml"
+    """A file, or a folder of *.yaml and *.json files, of the objects that `kubectl get nodes -o yaml` prints. Followed live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesInventory:
+    """Nodes from a Kubernetes API server."""
+
+    kubeconfig: str = ""
+    """Path of a kubeconfig; empty: the pod's service account, else $KUBECONFIG."""
+    label_selector: str = ""
+    """Only nodes with these labels, in Kubernetes' own selector syntax."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """Where nodes come from."""
+
+    kind: InventoryKind = InventoryKind.STATIC
+    """`static` or `kubernetes`."""
+    static: StaticInventory = field(default_factory=StaticInventory)
+    """Used when kind is static."""
+    kubernetes: KubernetesInventory = field(default_factory=KubernetesInventory)
+    """Used when kind is kubernetes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GracefulRestartConfig:
+    """RFC 4724, so that neither our restart nor a peer's loses packets."""
+
+    enabled: bool = True
+    """Offer the capability and help restarting peers."""
+    restart_time: int = 120
+    """Seconds that peers keep our routes while we are away (1 to 4095)."""
+    stale_time: int = 300
+    """Seconds that we keep a returned peer's stale routes at most, waiting for its End-of-RIB."""
+    deferral_time: int = 60
+    """Seconds after start that nothing is removed from the kernel while expected peers are still silent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bgp:
+    """What all sessions of this node share."""
+
+    asn: int = 64512
+    """Autonomous system of the cluster (1 to 4294967295)."""
+    router_id: str = ""
+    """Dotted quad; empty: the node's IPv4 address, or a hash of its name where it has none."""
+    port: int = 179
+    """TCP port to listen on and to connect to between nodes."""
+    hold_time: int = 90
+    """Seconds without a message until a session is given up: 0 (never) or at least 3."""
+    multipath: int = 8
+    """Most legs of an ECMP route; 1 turns ECMP off."""
+    max_prefixes: int | None = None
+    """Limit of prefixes per peer and family; empty: twice the known nodes plus room, at least 1000."""
+    graceful_restart: GracefulRestartConfig = field(default_factory=GracefulRestartConfig)
+    """RFC 4724."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullMesh:
+    """Every node peers with every other."""
+
+    group_label: str = ""
+    """Only nodes with an equal value of this label peer with each other; empty: all do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteReflector:
+    """Nodes peer with reflectors only (RFC 4456)."""
+
+    label: str = "kroute.io/route-reflector"
+    """Nodes with this label or annotation (any value but false) are reflectors; the value, if it is a dotted quad or a number, is their cluster id."""
+    nodes: tuple[str, ...] = ()
+    """Names of further reflector nodes."""
+    cluster_id: str = ""
+    """Dotted quad; empty: the reflector's router id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    """One explicit peer: a top-of-rack switch, a border router, a reflector that is no node."""
+
+    name: str
+    """Unique; shown everywhere as peer/NAME."""
+    address: Address
+    """The peer's address; the session's family."""
+    asn: int
+    """The peer's autonomous system."""
+    nodes: tuple[str, ...] = ()
+    """Only these nodes peer with it; empty: all that the selector matches."""
+    node_selector: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Only nodes with these labels peer with it; empty: all."""
+    local_asn: int | None = None
+    """Our AS towards this peer; empty: bgp.asn."""
+    local_address: Address | None = None
+    """Our end of the session; empty: the node's address of the peer's family."""
+    port: int = 179
+    """The peer's TCP port."""
+    passive: bool = False
+    """Wait for the peer to connect."""
+    reflector: bool = False
+    """The peer is a route reflector and this node its client (same AS)."""
+    hold_time: int | None = None
+    """Seconds; empty: bgp.holdTime."""
+    families: tuple[str, ...] = ()
+    """Any of ipv4, ipv6; empty: the families of the node's podCIDRs (of the session where it has none)."""
+    extended_nexthop: bool | None = None
+    """Offer IPv4 routes over IPv6 next hops (RFC 8950); empty: on IPv6 sessions that carry ipv4."""
+    ttl_security: int | None = None
+    """Hops of RFC 5082 (GTSM): 1 for a direct neighbour; empty: off."""
+    multihop: int | None = None
+    """TTL of a session over routers; empty: off."""
+    password_file: str = ""
+    """File with the TCP MD5 key (RFC 2385). A missing file keeps the session down; it is never opened without."""
+    accept: Accept = Accept.NONE
+    """Which of an external peer's routes are used: none, defaultRoute, podCidrs (of known nodes) or all. Internal peers: all."""
+    accept_prefixes: tuple[Prefix, ...] = ()
+    """Further prefixes that are accepted, each exactly as written."""
+    max_prefixes: int | None = None
+    """Limit of prefixes per family; empty: bgp.maxPrefixes."""
+    description: str = ""
+    """Words for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peering:
+    """Who peers with whom."""
+
+    topology: Topology = Topology.FULL_MESH
+    """`fullMesh`, `routeReflector` or `none` (explicit peers only)."""
+    transport: Transport = Transport.SINGLE
+    """`single` or `perFamily` sessions between dual-stack nodes."""
+    full_mesh: FullMesh = field(default_factory=FullMesh)
+    """Used when topology is fullMesh."""
+    route_reflector: RouteReflector = field(default_factory=RouteReflector)
+    """Used when topology is routeReflector."""
+    peers: tuple[PeerConfig, ...] = ()
+    """Explicit peers, besides the topology's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fib:
+    """The kernel's forwarding table."""
+
+    enabled: bool = True
+    """Install what is learned; off for a node that only reflects."""
+    table: int = 254
+    """Routing table id; 254 is main."""
+    protocol: int = 201
+    """Route protocol that marks our routes (rtnetlink rtm_protocol; rt_protos.d/kroute.conf names it)."""
+    metric: int = 201
+    """Our own metric, so that our routes and others' never replace each other."""
+    former_protocols: tuple[int, ...] = ()
+    """Protocol ids of an earlier configuration whose routes are ours to take over; the last one used is remembered by itself."""
+    nexthop_objects: bool = False
+    """Point routes at kernel nexthop objects: a failed next hop is one message for all its routes."""
+    audit_interval: int = 60
+    """Seconds between comparisons of the whole table with what it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cni:
+    """The CNI configuration that the container runtime reads."""
+
+    enabled: bool = True
+    """Write the conflist."""
+    directory: str = "/etc/cni/net.d"
+    """The runtime's CNI folder."""
+    file: str = "10-kroute.conflist"
+    """File name within it; runtimes take the first in order."""
+    bin_directories: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
+    """Where plugin binaries are looked for, to report missing ones."""
+    network: str = "kroute"
+    """Name of the network in the conflist; names the folder of host-local's leases as well."""
+    cni_version: str = "1.0.0"
+    """0.3.1, 0.4.0, 1.0.0 or 1.1.0."""
+    bridge: str = "kroute0"
+    """Name of the node's pod bridge (at most 15 characters)."""
+    mtu: int | None = None
+    """MTU of pods; empty: that of the uplink (the interface that holds the node's address)."""
+    hairpin: bool = True
+    """A pod may reach itself through its Service."""
+    default_gateway: bool = True
+    """The bridge is the pods' default gateway."""
+    port_map: bool = True
+    """Add the portmap plugin (hostPort)."""
+    loopback: bool = False
+    """Add the loopback plugin, for runtimes that do not bring lo up themselves."""
+    data_directory: str = ""
+    """host-local's lease folder; empty: its default, /var/lib/cni/networks."""
+    extra_plugins: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    """Further plugins, appended as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """Health, metrics and the read-only looking glass."""
+
+    enabled: bool = True
+    """Serve HTTP."""
+    address: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 20244
+    """Port to listen on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """The child process that holds the BGP sessions."""
+
+    user: str = "nobody"
+    """The unprivileged user it runs as; it keeps the right to bind low ports and no other."""
+    connect_retry: int = 5
+    """Most seconds between two attempts to connect to a peer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Folders of the daemon."""
+
+    run: str = "/run/kroute"
+    """Sockets and hints; may vanish at any time."""
+    state: str = "/var/lib/kroute"
+    """What must survive a reboot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole file."""
+
+    node_name: str = ""
+    """Name of the own node; empty: $NODE_NAME, else the host name."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    inventory: Inventory = field(default_factory=Inventory)
+    """Where nodes come from."""
+    bgp: Bgp = field(default_factory=Bgp)
+    """What all sessions share."""
+    peering: Peering = field(default_factory=Peering)
+    """Who peers with whom."""
+    fib: Fib = field(default_factory=Fib)
+    """The kernel's forwarding table."""
+    cni: Cni = field(default_factory=Cni)
+    """The CNI configuration."""
+    speaker: Speaker = field(default_factory=Speaker)
+    """The process that holds the sessions."""
+    http: Http = field(default_factory=Http)
+    """Health and metrics."""
+    paths: Paths = field(default_factory=Paths)
+    """Folders."""
