@@ -14,7 +14,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def public(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Definition]]:
-    """What a module or class offers, by dotted name; private definitions and their insides are not."""
+    """What a module or class offers, by dotted name, without private parts."""
     for node in body:
         if not isinstance(node, Definition) or node.name.startswith("_"):
             continue
