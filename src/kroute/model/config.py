@@ -204,7 +204,7 @@ class Fib:
     """Routing table id; 254 is main."""
     protocol: int = 201
     """Route protocol that marks our routes (rtnetlink rtm_protocol; rt_protos.d/kroute.conf names it)."""
-    metric: int = 201
+    metric: int = 512
     """Our own metric, so that our routes and others' never replace each other."""
     former_protocols: tuple[int, ...] = ()
     """Protocol ids of an earlier configuration whose routes are ours to take over; the last one used is remembered by itself."""

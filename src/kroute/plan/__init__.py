@@ -1,1 +1,122 @@
-"""Pure decisions."""
+"""Pure decisions: what is wanted, as a function of what is known.
+
+Two speeds (DESIGN): the control plane is planned whole on every change by :func:`plan`; learned routes go prefix by
+prefix through :mod:`kroute.plan.routing`.
+
+::
+
+    plan():     nodes ─ claims ─┬─ topologies ─┬─▶ peers        routing:  Adj-RIB-In ─ policy ─ decision ─▶ Loc-RIB
+                config ─────────┤  explicit ───┘                                                    ├─▶ FIB
+                                ├─ advertise ────▶ originations ─────────────────────────────────▶ └─▶ Adj-RIB-Out
+                own node ───────┴─ cni ──────────▶ conflist
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kroute.model.bgp import Peer, PeerName
+from kroute.model.kernel import KernelState
+from kroute.model.net import Family, Nlri, family_of, nlri_of
+from kroute.model.node import Node
+from kroute.model.problem import Problem, Severity
+from kroute.model.state import Desired, Observed
+from kroute.plan import explicit
+from kroute.plan.advertise import originations
+from kroute.plan.claims import settle_claims
+from kroute.plan.cni import conflist
+from kroute.plan.sessions import View
+from kroute.plan.topologies import TOPOLOGIES
+
+
+def plan(observed: Observed) -> Desired:
+    """All that follows from what is known; incomplete until the inventory has been listed (law 2)."""
+    nodes, problems = settle_claims(observed.nodes)
+    me = nodes.get(observed.me)
+    reported = tuple(p for source in sorted(observed.reports) for p in observed.reports[source])
+    if me is None:
+        missing = _own_node_missing(observed)
+        return Desired(owners=_owners(nodes), problems=(*problems, *missing, *reported))
+    view = View(me=me, nodes=nodes, config=observed.config)
+    peers, peer_problems = _peers(view)
+    network = observed.config.cni
+    return Desired(
+        peers=peers,
+        originations=originations(view),
+        conflist=conflist(me, network, _uplink_mtu(me, observed.kernel)) if network.enabled else None,
+        owners=_owners(nodes),
+        complete=observed.listed,
+        problems=(*problems, *peer_problems, *_node_problems(me, nodes), *reported),
+    )
+
+
+def _peers(view: View) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
+    """The topology's peers and the explicit ones, by name. Two peers of one address cannot both have a session."""
+    peers: dict[PeerName, Peer] = {}
+    problems: list[Problem] = []
+    taken: dict[object, PeerName] = {}
+    wanted: Iterable[Peer | Problem] = (
+        *explicit.peers(view),
+        *TOPOLOGIES[view.config.peering.topology](view),
+    )
+    for peer in wanted:
+        if isinstance(peer, Problem):
+            problems.append(peer)
+            continue
+        first = taken.setdefault((peer.address, peer.port), peer.name)
+        if first == peer.name:
+            peers[peer.name] = peer
+        else:
+            problems.append(_address_taken(peer, first))
+    return peers, tuple(problems)
+
+
+def _owners(nodes: Mapping[str, Node]) -> dict[tuple[Family, Nlri], str]:
+    return {
+        (family_of(prefix), nlri_of(prefix)): node.name
+        for node in nodes.values()
+        for prefix in node.pod_cidrs
+    }
+
+
+def _uplink_mtu(me: Node, kernel: KernelState | None) -> int | None:
+    """MTU of the interface that holds one of the node's addresses."""
+    if kernel is None:
+        return None
+    mtu = {link.index: link.mtu for link in kernel.links}
+    own = set(me.addresses)
+    found = [mtu[index] for index, address in kernel.local_addresses() if address in own and index in mtu]
+    return min(found) if found else None
+
+
+def _own_node_missing(observed: Observed) -> tuple[Problem, ...]:
+    if not observed.listed:
+        return ()
+    known = ", ".join(sorted(observed.nodes)[:5]) or "none"
+    return (
+        Problem(
+            object=f"node/{observed.me}",
+            reason=f"the inventory has no node of this name (it has: {known}); set nodeName or NODE_NAME. "
+            "Nothing is announced or removed until it appears",
+            severity=Severity.ERROR,
+        ),
+    )
+
+
+def _node_problems(me: Node, nodes: Mapping[str, Node]) -> Iterable[Problem]:
+    for node in nodes.values():
+        if not node.addresses:
+            yield Problem(object=f"node/{node.name}", field="status.addresses", reason="has no address yet; no session")
+    if not me.pod_cidrs:
+        yield Problem(
+            object=f"node/{me.name}", field="spec.podCIDRs", reason="none assigned yet; no conflist, nothing announced"
+        )
+
+
+def _address_taken(peer: Peer, first: PeerName) -> Problem:
+    return Problem(
+        object=peer.name,
+        field="address",
+        reason=f"{peer.address} port {peer.port} is already the peer {first}; only that session is set up",
+        severity=Severity.ERROR,
+    )

@@ -1,0 +1,42 @@
+"""Why: the words and the stable code of a verdict (law 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Why(StrEnum):
+    """Stable codes of verdicts on a path; used in metrics, JSON and tests."""
+
+    AS_PATH_LOOP = "as-path-loop"
+    ORIGINATOR_LOOP = "originator-id-loop"
+    CLUSTER_LOOP = "cluster-list-loop"
+    OWN_NEXTHOP = "own-nexthop"
+    BAD_NEXTHOP = "bad-nexthop"
+    NOT_ACCEPTED = "not-accepted"
+    NEXTHOP_UNREACHABLE = "nexthop-unreachable"
+    LOCAL = "local"
+    LOCAL_PREF = "local-preference"
+    AS_PATH_LENGTH = "as-path-length"
+    ORIGIN = "origin"
+    MED = "med"
+    EXTERNAL = "external-over-internal"
+    IGP_METRIC = "igp-metric"
+    ROUTER_ID = "router-id"
+    CLUSTER_LENGTH = "cluster-list-length"
+    PEER_ADDRESS = "peer-address"
+    ONLY = "only-path"
+    MULTIPATH = "multipath"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A verdict's code and the sentence that explains it."""
+
+    why: Why
+    text: str
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.text

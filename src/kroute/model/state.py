@@ -1,0 +1,66 @@
+"""What is known and what is wanted: the two ends of ``plan()``.
+
+``Observed`` is everything the control plane has been told, ``Desired`` what follows from it. Both are values:
+the same observation always gives the same wish (law 1). Learned routes are not in here; they go prefix by
+prefix through :mod:`kroute.plan.rib`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kroute.model.bgp import Attributes, Peer, PeerName
+from kroute.model.cni import Conflist
+from kroute.model.config import Config
+from kroute.model.kernel import KernelState
+from kroute.model.net import Family, Nlri, Prefix
+from kroute.model.node import Node
+from kroute.model.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """All that the control plane has been told, latest value of each."""
+
+    me: str
+    """Name of the own node."""
+    config: Config
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    listed: bool = False
+    """The inventory has been listed whole at least once: absence now means something (law 2)."""
+    kernel: KernelState | None = None
+    """Links, addresses and others' routes; None until first read."""
+    reports: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    """Problems that drivers reported, by driver; the latest report replaces the one before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origination:
+    """A prefix that this node announces of its own. ``source`` says why, in words for ``kroute why``."""
+
+    prefix: Prefix
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """All that follows from an observation, but for learned routes."""
+
+    peers: Mapping[PeerName, Peer] = field(default_factory=dict)
+    originations: tuple[Origination, ...] = ()
+    conflist: Conflist | None = None
+    owners: Mapping[tuple[Family, Nlri], str] = field(default_factory=dict)
+    """Which node owns which podCIDR, as Kubernetes says."""
+    complete: bool = False
+    """What is absent may be removed: the inventory has been listed (law 2)."""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Prefixes of one family with equal attributes, to be told to some peers."""
+
+    family: Family
+    attributes: Attributes
+    nlris: tuple[Nlri, ...]

@@ -1,0 +1,119 @@
+"""Adj-RIB-Out: what peers have been told. Peers with equal export rules share one table and one encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kroute.model.bgp import Attributes, PeerName
+from kroute.model.net import Family, Nlri
+from kroute.plan.paths import Path, Selection
+from kroute.plan.policy import ExportRules, exported
+from kroute.plan.rib import Change
+
+Told = tuple[Attributes, str]
+"""What a prefix was announced with, and the peer that it came from and that is not told (empty: all are)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tell:
+    """UPDATEs to be encoded and sent to some peers: withdrawals, announcements by attributes, then End-of-RIB."""
+
+    peers: tuple[PeerName, ...]
+    rules: ExportRules
+    family: Family
+    announced: list[tuple[Attributes, list[Nlri]]] = field(default_factory=list)
+    withdrawn: list[Nlri] = field(default_factory=list)
+    end_of_rib: bool = False
+
+
+class AdjRibOut:
+    """The table of one set of export rules, and the peers that follow it."""
+
+    def __init__(self, rules: ExportRules) -> None:
+        self.rules = rules
+        self.members: set[PeerName] = set()
+        self.tables: dict[Family, dict[Nlri, Told]] = {f: {} for f, _ in rules.nexthops}
+        self._exported: dict[tuple[int, Family], tuple[Path, Attributes | None]] = {}
+
+    def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
+        """Start from a whole Loc-RIB."""
+        table = self.tables[family]
+        for nlri, selection in loc.items():
+            told = self._told(family, selection)
+            if told is not None:
+                table[nlri] = told
+
+    def follow(self, family: Family, changes: Mapping[Nlri, Change]) -> Iterable[Tell]:
+        """Bring the table up to date; what its members have to be told."""
+        table = self.tables.get(family)
+        if table is None:
+            return []
+        gone: list[tuple[Nlri, str]] = []
+        news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
+        for nlri, change in changes.items():
+            old = table.get(nlri)
+            new = self._told(family, change.now)
+            if new == old:
+                continue
+            if new is None:
+                del table[nlri]
+                gone.append((nlri, ""))
+                continue
+            table[nlri] = new
+            if old is not None and old[1] != new[1] and new[1]:
+                # The new source must lose what it was told before; it knows its own path already.
+                gone.append((nlri, new[1]))
+            news.setdefault((id(new[0]), new[1]), (new[0], []))[1].append(nlri)
+        return self._tells(family, gone, news)
+
+    def whole(self, family: Family, peer: PeerName) -> Tell:
+        """The table as one peer gets it when its session comes up."""
+        by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
+        for nlri, (attributes, source) in self.tables[family].items():
+            if source != peer:
+                by_attributes.setdefault(id(attributes), (attributes, []))[1].append(nlri)
+        return Tell(
+            peers=(peer,), rules=self.rules, family=family, announced=list(by_attributes.values())
+        )
+
+    def count(self, peer: PeerName) -> int:
+        """How many prefixes a peer has been told."""
+        return sum(1 for t in self.tables.values() for _, source in t.values() if source != peer)
+
+    def _told(self, family: Family, selection: Selection | None) -> Told | None:
+        if selection is None:
+            return None
+        path = selection.best
+        key = (id(path), family)
+        known = self._exported.get(key)
+        if known is None or known[0] is not path:
+            if len(self._exported) > 1024 + 2 * sum(map(len, self.tables.values())):
+                self._exported.clear()
+            known = self._exported[key] = (path, exported(self.rules, path, family))
+        attributes = known[1]
+        return None if attributes is None else (attributes, "" if path.is_local else path.source.name)
+
+    def _tells(
+        self,
+        family: Family,
+        gone: list[tuple[Nlri, str]],
+        news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]],
+    ) -> list[Tell]:
+        tells: dict[tuple[PeerName, ...], Tell] = {}
+
+        def tell(peers: Iterable[PeerName]) -> Tell | None:
+            to = tuple(sorted(peers))
+            if not to:
+                return None
+            return tells.setdefault(to, Tell(peers=to, rules=self.rules, family=family))
+
+        for nlri, only in gone:
+            found = tell(self.members & {PeerName(only)} if only else self.members)
+            if found is not None:
+                found.withdrawn.append(nlri)
+        for (_, source), (attributes, nlris) in news.items():
+            found = tell(self.members - {PeerName(source)})
+            if found is not None:
+                found.announced.append((attributes, nlris))
+        return list(tells.values())

@@ -1,0 +1,27 @@
+"""What this node announces of its own: one function per advertised resource.
+
+To add one: a function ``(view) -> Iterator[Origination]`` and its name in :data:`ADVERTISERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kroute.model.state import Origination
+from kroute.plan.sessions import View
+
+
+def pod_cidrs(view: View) -> Iterator[Origination]:
+    """The own node's podCIDRs, both families."""
+    for prefix in view.me.pod_cidrs:
+        yield Origination(prefix=prefix, source=f"podCIDR of node {view.me.name}")
+
+
+ADVERTISERS: Final[tuple[Callable[[View], Iterator[Origination]], ...]] = (pod_cidrs,)
+
+
+def originations(view: View) -> tuple[Origination, ...]:
+    """All that the own node announces, sorted."""
+    found = {o.prefix: o for advertise in ADVERTISERS for o in advertise(view)}
+    return tuple(sorted(found.values(), key=lambda o: (o.prefix.version, o.prefix)))

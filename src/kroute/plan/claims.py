@@ -1,0 +1,80 @@
+"""Who owns which podCIDR. Two nodes cannot own overlapping ranges: the earlier claimant keeps its range.
+
+Kubernetes' own allocator never hands out overlapping ranges, but static inventories, restored backups
+and two clusters joined by mistake do. Announcing both would send one node's pods' packets to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from kroute.model.net import Prefix
+from kroute.model.node import Node
+from kroute.model.problem import Problem, Severity
+
+Claim = tuple[int, int, int, Prefix, Node]
+"""Family version, first and last address as numbers, the range, its claimant."""
+
+
+def settle_claims(nodes: Mapping[str, Node]) -> tuple[dict[str, Node], tuple[Problem, ...]]:
+    """The nodes without the podCIDRs they lost to an earlier claimant, and a problem for each loss.
+
+    Earlier means the older ``creationTimestamp``, then the name: every node decides alike without asking.
+    """
+    settled = dict(nodes)
+    problems: list[Problem] = []
+    for group in _overlapping(_claims(nodes.values())):
+        for prefix, loser, winner in _losers(group):
+            held = settled[loser.name]
+            kept = tuple(p for p in held.pod_cidrs if p != prefix)
+            settled[loser.name] = replace(held, pod_cidrs=kept)
+            problems.append(_lost(prefix, loser, winner))
+    return settled, tuple(problems)
+
+
+def _claims(nodes: Iterable[Node]) -> list[Claim]:
+    claims = [
+        (p.version, int(p.network_address), int(p.broadcast_address), p, node)
+        for node in nodes
+        for p in node.pod_cidrs
+    ]
+    claims.sort(key=lambda c: c[:3])
+    return claims
+
+
+def _overlapping(claims: list[Claim]) -> Iterable[list[Claim]]:
+    """Runs of claims, sorted by first address, in which each overlaps an earlier one of its run."""
+    run: list[Claim] = []
+    version, reach = 0, -1
+    for claim in claims:
+        if claim[0] == version and claim[1] <= reach:
+            run.append(claim)
+            reach = max(reach, claim[2])
+            continue
+        if len(run) > 1:
+            yield run
+        run, version, reach = [claim], claim[0], claim[2]
+    if len(run) > 1:
+        yield run
+
+
+def _losers(group: list[Claim]) -> Iterable[tuple[Prefix, Node, Node]]:
+    """Of overlapping claims: those refused, each with its claimant and the node it lost to."""
+    by_age = sorted(group, key=lambda c: (c[4].created, c[4].name, c[1], c[2]))
+    kept: list[Claim] = []
+    for claim in by_age:
+        rival = next((k for k in kept if k[1] <= claim[2] and claim[1] <= k[2]), None)
+        if rival is None:
+            kept.append(claim)
+        elif rival[4].name != claim[4].name or rival[3] != claim[3]:
+            yield claim[3], claim[4], rival[4]
+
+
+def _lost(prefix: Prefix, loser: Node, winner: Node) -> Problem:
+    return Problem(
+        object=f"node/{loser.name}",
+        field="spec.podCIDRs",
+        reason=f"{prefix} overlaps a range of node {winner.name}, which is older; it is refused for {loser.name}",
+        severity=Severity.ERROR,
+    )

@@ -1,0 +1,175 @@
+"""The decision process: RFC 4271 §9.1.2.2 with RFC 4456 §9, as successive elimination.
+
+The standard's procedure                          Here, one function a step
+-----------------------------------------------   -------------------------
+9.1.2    unresolvable or looping paths are out    (``Path.eligible``)
+         what the node originates wins            :func:`local`
+9.1.1    highest degree of preference             :func:`local_pref`
+9.1.2.2  a) shortest AS_PATH                      :func:`as_path_length`
+         b) lowest ORIGIN                         :func:`origin`
+         c) lowest MED, per neighbouring AS       :func:`med`
+         d) external before internal              :func:`external`
+         e) lowest cost to the next hop           :func:`igp_metric`
+         equal up to here: ECMP                   (``EQUAL`` ends, ``TIES`` begins)
+         f) lowest BGP identifier; ORIGINATOR_ID  :func:`router_id`
+ 4456 §9 shortest CLUSTER_LIST                    :func:`cluster_length`
+         g) lowest peer address                   :func:`peer_address`
+
+MED compares only paths of one neighbouring AS, so the procedure is no order by which one could sort: a step
+takes the paths that are left and gives back those that survive it. Nothing depends on who came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kroute.model.fib import ecmp
+from kroute.model.reason import Reason, Why
+from kroute.plan.paths import Multipath, Path, Selection
+
+Paths = Sequence[Path]
+Step = Callable[[Paths], Paths]
+
+
+def local(paths: Paths) -> Paths:
+    """Paths that this node originates, if there are any."""
+    return [p for p in paths if p.is_local] or paths
+
+
+def local_pref(paths: Paths) -> Paths:
+    """Highest LOCAL_PREF (§9.1.1)."""
+    most = max(p.local_pref for p in paths)
+    return [p for p in paths if p.local_pref == most]
+
+
+def as_path_length(paths: Paths) -> Paths:
+    """Shortest AS_PATH (§9.1.2.2 a)."""
+    least = min(p.as_path_length for p in paths)
+    return [p for p in paths if p.as_path_length == least]
+
+
+def origin(paths: Paths) -> Paths:
+    """Lowest ORIGIN (§9.1.2.2 b)."""
+    least = min(p.attributes.origin for p in paths)
+    return [p for p in paths if p.attributes.origin == least]
+
+
+def med(paths: Paths) -> Paths:
+    """Of the paths of each neighbouring AS, those of lowest MED; a missing one is 0 (§9.1.2.2 c)."""
+    lowest: dict[int | None, int] = {}
+    for p in paths:
+        value = p.attributes.med or 0
+        neighbour = p.attributes.neighbor_as
+        lowest[neighbour] = min(value, lowest.get(neighbour, value))
+    return [p for p in paths if (p.attributes.med or 0) == lowest[p.attributes.neighbor_as]]
+
+
+def external(paths: Paths) -> Paths:
+    """Paths learned from external peers, if there are any (§9.1.2.2 d)."""
+    return [p for p in paths if not p.source.internal] or paths
+
+
+def igp_metric(paths: Paths) -> Paths:
+    """Lowest cost to the next hop (§9.1.2.2 e)."""
+    least = min(p.igp_metric for p in paths)
+    return [p for p in paths if p.igp_metric == least]
+
+
+def router_id(paths: Paths) -> Paths:
+    """Lowest BGP identifier, ORIGINATOR_ID standing in for it (§9.1.2.2 f, RFC 4456 §9)."""
+    least = min(p.originator for p in paths)
+    return [p for p in paths if p.originator == least]
+
+
+def cluster_length(paths: Paths) -> Paths:
+    """Shortest CLUSTER_LIST (RFC 4456 §9)."""
+    least = min(len(p.attributes.cluster_list) for p in paths)
+    return [p for p in paths if len(p.attributes.cluster_list) == least]
+
+
+def peer_address(paths: Paths) -> Paths:
+    """Lowest peer address (§9.1.2.2 g)."""
+    least = min(p.source.address for p in paths)
+    return [p for p in paths if p.source.address == least]
+
+
+EQUAL: Final[tuple[tuple[Why, Step], ...]] = (
+    (Why.LOCAL, local),
+    (Why.LOCAL_PREF, local_pref),
+    (Why.AS_PATH_LENGTH, as_path_length),
+    (Why.ORIGIN, origin),
+    (Why.MED, med),
+    (Why.EXTERNAL, external),
+    (Why.IGP_METRIC, igp_metric),
+)
+"""Steps that make paths better or worse; survivors are equally good and share the traffic."""
+
+TIES: Final[tuple[tuple[Why, Step], ...]] = (
+    (Why.ROUTER_ID, router_id),
+    (Why.CLUSTER_LENGTH, cluster_length),
+    (Why.PEER_ADDRESS, peer_address),
+)
+"""Steps that only choose one of equally good paths to announce."""
+
+
+def select(candidates: Paths, legs: int) -> Selection | None:
+    """The best of the candidates, with up to ``legs`` equally good ones; None if none is eligible."""
+    equal: Paths = [p for p in candidates if p.eligible]
+    if not equal:
+        return None
+    for _, step in EQUAL:
+        if len(equal) == 1:
+            return equal[0]
+        equal = step(equal)
+    ranked = _rank(equal)
+    best = ranked[0]
+    if best.is_local or legs < 2 or len(ranked) == 1:
+        return best
+    chosen = ranked[:legs]
+    return Multipath(best, tuple(chosen), ecmp({leg for p in chosen for leg in p.nexthops or ()}))
+
+
+def _rank(equal: Paths) -> list[Path]:
+    """Equally good paths in the order of the tie-breaking steps."""
+    return sorted(equal, key=lambda p: (p.originator, len(p.attributes.cluster_list), p.source.address))
+
+
+def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
+    """Every candidate with whether it is used and the step that decided; the same steps as :func:`select`."""
+    out: list[tuple[Path, bool, Reason]] = []
+    left: Paths = [p for p in candidates if p.eligible]
+    out += [(p, False, ineligible(p)) for p in candidates if not p.eligible]
+    selection = select(candidates, legs)
+    used = selection.paths if isinstance(selection, Multipath) else (selection,) if selection else ()
+    only = len(left) == 1
+    for why, step in EQUAL + TIES:
+        survivors = step(left) if left else left
+        lost = [p for p in left if p not in survivors and p not in used]
+        out += [(p, False, Reason(why, f"worse by {_WORDS[why]}")) for p in lost]
+        left = [p for p in left if p in survivors or p in used]
+    why_used = Why.ONLY if only else Why.MULTIPATH if len(used) > 1 else Why.ROUTER_ID
+    words = {Why.ONLY: "the only eligible path", Why.MULTIPATH: "one of equally good paths"}
+    out += [(p, True, Reason(why_used, words.get(why_used, "the best path"))) for p in used]
+    return out
+
+
+def ineligible(path: Path) -> Reason:
+    """Why a path takes no part in the decision."""
+    if path.refusal is not None:
+        return path.refusal
+    return Reason(Why.NEXTHOP_UNREACHABLE, "its next hop is not reachable: no connected network or route leads there")
+
+
+_WORDS: Final[dict[Why, str]] = {
+    Why.LOCAL: "origin: this node announces the prefix itself",
+    Why.LOCAL_PREF: "local preference (lower)",
+    Why.AS_PATH_LENGTH: "AS path (longer)",
+    Why.ORIGIN: "origin code",
+    Why.MED: "MED (higher, same neighbouring AS)",
+    Why.EXTERNAL: "being internal where an external path exists",
+    Why.IGP_METRIC: "cost to the next hop",
+    Why.ROUTER_ID: "router id (tie, ECMP full or off)",
+    Why.CLUSTER_LENGTH: "cluster list length (tie)",
+    Why.PEER_ADDRESS: "peer address (tie)",
+}

@@ -1,0 +1,91 @@
+"""A path as the decision process sees it, and the peer it came from.
+
+These objects are mutable and have identity: one :class:`Path` is shared by all prefixes that a peer announced
+with the same attribute block, so that policy, next-hop resolution and ranking are computed once for each block
+and not once for each route. People and policies see the frozen :class:`~kroute.model.bgp.Attributes`.
+"""
+
+from __future__ import annotations
+
+from kroute.model.bgp import Attributes, Peer
+from kroute.model.fib import Nexthops
+from kroute.model.net import address_of
+from kroute.model.reason import Reason
+
+DEFAULT_LOCAL_PREF = 100
+
+
+class Source:
+    """Where paths come from: a peer's session, or the node itself (``peer`` None)."""
+
+    __slots__ = ("address", "internal", "peer", "router_id")
+
+    def __init__(self, peer: Peer | None, router_id: bytes = bytes(4)) -> None:
+        self.peer = peer
+        self.internal = peer is None or peer.internal
+        self.address = peer.address.packed if peer else b""
+        self.router_id = router_id
+
+    @property
+    def name(self) -> str:
+        """The peer's name, or ``local``."""
+        return self.peer.name if self.peer else "local"
+
+
+class Path:
+    """Attributes announced by one source, with all that follows from them.
+
+    ``refusal`` is the import policy's reason if it said no. ``nexthops`` are the kernel legs of the resolved next
+    hop; None while it is unreachable, and for local paths, which are never installed. ``eligible`` is what the
+    decision process looks at first.
+    """
+
+    __slots__ = (
+        "as_path_length", "attributes", "eligible", "igp_metric", "local_pref", "nexthops", "refusal", "source",
+    )
+
+    def __init__(self, source: Source, attributes: Attributes, refusal: Reason | None = None) -> None:
+        self.source = source
+        self.attributes = attributes
+        self.refusal = refusal
+        pref = attributes.local_pref
+        self.local_pref = DEFAULT_LOCAL_PREF if pref is None else pref
+        self.as_path_length = attributes.as_path_length
+        self.nexthops: Nexthops | None = None
+        self.igp_metric = 0
+        self.eligible = False
+
+    @property
+    def best(self) -> Path:
+        """The path that is announced on: itself (see :class:`Multipath`)."""
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this node originates it."""
+        return self.source.peer is None
+
+    @property
+    def originator(self) -> bytes:
+        """The BGP identifier that breaks ties: ORIGINATOR_ID where there is one (RFC 4456 §9)."""
+        return self.attributes.originator_id or self.source.router_id
+
+    def describe(self) -> str:
+        """The path in words: its source and next hop."""
+        hop = self.attributes.nexthop
+        return f"{self.source.name} via {address_of(hop)}" if hop else self.source.name
+
+
+class Multipath:
+    """Several equally good paths: the best one is announced, the legs of all are installed."""
+
+    __slots__ = ("best", "nexthops", "paths")
+
+    def __init__(self, best: Path, paths: tuple[Path, ...], nexthops: Nexthops) -> None:
+        self.best = best
+        self.paths = paths
+        self.nexthops: Nexthops | None = nexthops
+
+
+Selection = Path | Multipath
+"""What the Loc-RIB holds for a prefix."""

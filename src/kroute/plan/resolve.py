@@ -1,0 +1,75 @@
+"""Next-hop resolution (RFC 4271 §9.1.2.1): which interface and gateway lead to a BGP next hop.
+
+Looks at connected networks and at others' routes of the kernel, never at routes that kroute installed: a next
+hop must not be reached through a route that depends on it. The default route does not count either: a pod
+network sent there would go where everything unknown goes, and loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kroute.model.fib import Nexthop, Nexthops
+from kroute.model.kernel import KernelRoute, KernelState
+from kroute.model.net import Family
+
+CONNECTED_METRIC = 0
+ROUTED_METRIC = 1
+
+
+class Resolution(NamedTuple):
+    """The kernel legs that lead to a next hop, and the cost that the decision process compares."""
+
+    nexthops: Nexthops
+    metric: int
+
+
+class Resolver:
+    """Resolves next hops against one reading of the kernel; answers are cached and shared."""
+
+    def __init__(self, state: KernelState | None) -> None:
+        self._cache: dict[bytes, Resolution | None] = {}
+        self.own: frozenset[bytes] = frozenset()
+        self._tables: dict[int, list[tuple[int, dict[int, KernelRoute]]]] = {4: [], 16: []}
+        if state is not None:
+            up = {link.index for link in state.links if link.up}
+            self.own = frozenset(address.packed for _, address in state.local_addresses())
+            usable = [r for r in state.routes if r.oif in up and r.nlri[0]]
+            self._tables = {size: _by_length(usable, family) for family, size in _SIZES}
+
+    def resolve(self, nexthop: bytes) -> Resolution | None:
+        """The way to a next hop of 4 or 16 octets, or None if there is none."""
+        try:
+            return self._cache[nexthop]
+        except KeyError:
+            found = self._cache[nexthop] = self._lookup(nexthop)
+            return found
+
+    def differs(self, other: Resolver) -> frozenset[bytes]:
+        """The next hops asked of the other resolver that this one leads to differently."""
+        return frozenset(hop for hop, found in other._cache.items() if self.resolve(hop) != found)
+
+    def _lookup(self, nexthop: bytes) -> Resolution | None:
+        size = len(nexthop)
+        number = int.from_bytes(nexthop, "big")
+        for length, table in self._tables.get(size, ()):
+            route = table.get(number >> (size * 8 - length))
+            if route is not None:
+                gateway = route.gateway or nexthop
+                metric = ROUTED_METRIC if route.gateway else CONNECTED_METRIC
+                return Resolution((Nexthop(gateway, route.oif),), metric)
+        return None
+
+
+_SIZES = ((Family.IPV4, 4), (Family.IPV6, 16))
+
+
+def _by_length(routes: Iterable[KernelRoute], family: Family) -> list[tuple[int, dict[int, KernelRoute]]]:
+    """Longest prefixes first: their length, and the lowest-metric route of each prefix."""
+    tables: dict[int, dict[int, KernelRoute]] = {}
+    for route in sorted((r for r in routes if r.family is family), key=lambda r: -r.metric):
+        length = route.nlri[0]
+        number = int.from_bytes(route.nlri[1:].ljust(family.bits >> 3, b"\0"), "big") >> (family.bits - length)
+        tables.setdefault(length, {})[number] = route
+    return sorted(tables.items(), reverse=True)

@@ -1,0 +1,353 @@
+"""Sessions and tables together: what an event on a session does to the RIBs, the kernel and the other peers.
+
+A :class:`Routing` is told what happened and when; it changes its tables at once and collects the consequences
+until :meth:`Routing.flush`. It never waits and never looks at a clock: time comes with every call (law 1).
+
+Graceful restart (RFC 4724) lives here, in both roles. As helper, a lost peer's paths stay, marked stale, until
+it announces them again, ends its initial table, or its time is over. As restarting speaker, End-of-RIB is
+owed to every peer and sent when our own table is whole; and nothing is removed from the kernel before every
+expected peer has ended its table or was given up (law 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kroute.model.bgp import (
+    Attributes, CeaseSubcode, Negotiated, NoticeCode, Peer, PeerKind, PeerName, SessionDown, SessionState,
+)
+from kroute.model.fib import Nexthops
+from kroute.model.net import Family, Nlri, family_of, nlri_of
+from kroute.model.state import Origination
+from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.policy import Acceptance, ExportRules, Self, quad
+from kroute.plan.resolve import Resolver
+from kroute.plan.rib import AdjRibIn, Change, Rib
+
+OWN_RESTART_STALE = 120.0
+"""Seconds that paths stay after our own speaker died, until they are relearned."""
+
+
+@dataclass(slots=True)
+class PeerState:
+    """All that is known of one configured peer."""
+
+    peer: Peer
+    adj_in: AdjRibIn
+    state: SessionState = SessionState.IDLE
+    since: float = 0.0
+    negotiated: Negotiated | None = None
+    out: AdjRibOut | None = None
+    last_down: SessionDown | None = None
+    attempt: str = ""
+    """Outcome of the last attempt to connect, in words."""
+    ended: set[Family] = field(default_factory=set)
+    """Families whose initial table has ended (End-of-RIB received)."""
+    owed: set[Family] = field(default_factory=set)
+    """Families whose End-of-RIB we still owe."""
+    stale_until: float | None = None
+    updates: int = 0
+    flaps: int = 0
+    faults: int = 0
+    """UPDATEs with errors that RFC 7606 lets a session survive."""
+    last_fault: str = ""
+
+    @property
+    def established(self) -> bool:
+        """Whether the session is up."""
+        return self.state is SessionState.ESTABLISHED
+
+
+@dataclass(slots=True)
+class Effects:
+    """Consequences collected since the last flush."""
+
+    fib: dict[Family, dict[Nlri, Nexthops | None]] = field(default_factory=dict)
+    tells: list[Tell] = field(default_factory=list)
+
+
+class Routing:
+    """The route half of the daemon's memory."""
+
+    def __init__(self, *, now: float, legs: int, deferral: float) -> None:
+        self.peers: dict[PeerName, PeerState] = {}
+        self.rib = Rib(Self(router_id=b"", cluster_id=b"", addresses=frozenset()), Resolver(None), legs)
+        self.started = now
+        self.deferral = deferral
+        self.inventory_complete = False
+        self.local = AdjRibIn(None)
+        self.sources: dict[tuple[Family, Nlri], str] = {}
+        self._outs: dict[ExportRules, AdjRibOut] = {}
+        self._joining: list[PeerName] = []
+        self._own_nexthops: dict[Family, bytes] = {}
+        self._local_attributes = Attributes()
+
+    # --- what is wanted changes ---------------------------------------------------------------------
+
+    def set_peers(
+        self, peers: Mapping[PeerName, Peer], acceptances: Mapping[PeerName, Acceptance], now: float
+    ) -> None:
+        """Take over the wanted peers. Those no longer wanted lose their paths; new limits and policies apply at once."""
+        for name in [n for n in self.peers if n not in peers]:
+            self._drop(name)
+        for name, peer in peers.items():
+            known = self.peers.get(name)
+            if known is None:
+                known = self.peers[name] = PeerState(peer, AdjRibIn(peer, acceptances[name]), since=now)
+                continue
+            known.peer = known.adj_in.source.peer = peer
+            known.adj_in.limit = peer.max_prefixes
+            self.rib.accept(known.adj_in, acceptances[name])
+
+    def set_self(self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes]) -> None:
+        """Own identity or the kernel's networks changed; peers are told a new next hop where ours changed."""
+        if self._own_nexthops != own_nexthops:
+            self._own_nexthops = dict(own_nexthops)
+            self._joining += [name for name, state in self.peers.items() if state.established]
+        self.rib.rejudge((p.adj_in for p in self.peers.values()), me, resolver)
+
+    def set_originations(self, wanted: Iterable[Origination], complete: bool) -> None:
+        """Take over what this node announces of its own; ``complete``: absence now means withdrawal."""
+        sources = {(family_of(o.prefix), nlri_of(o.prefix)): o.source for o in wanted}
+        self.inventory_complete |= complete
+        for family in Family:
+            table = self.local.tables[family]
+            news = [nlri for f, nlri in sources if f is family and nlri not in table]
+            if news:
+                self.rib.learn(self.local, family, self._local_attributes, news)
+            if complete:
+                self.rib.forget(self.local, family, [n for n in table if (family, n) not in sources])
+        self.sources = sources if complete else {**self.sources, **sources}
+
+    def _drop(self, name: PeerName) -> None:
+        gone = self.peers.pop(name)
+        self._leave(gone)
+        for family, table in gone.adj_in.tables.items():
+            self.rib.forget(gone.adj_in, family, list(table))
+
+    # --- what happens on sessions -------------------------------------------------------------------
+
+    def session_up(self, name: PeerName, negotiated: Negotiated, now: float) -> None:
+        """A session is established: its peer gets our table, and its stale paths a chance (RFC 4724 §4.2)."""
+        state = self.peers.get(name)
+        if state is None:
+            return
+        self._leave(state)
+        state.state, state.since, state.negotiated = SessionState.ESTABLISHED, now, negotiated
+        state.adj_in.source.router_id = quad(negotiated.router_id)
+        state.adj_in.over.clear()
+        state.ended, state.owed = set(), set(negotiated.families)
+        state.attempt = ""
+        self._judge_stale(state, negotiated, now)
+        self._joining.append(name)
+
+    def _judge_stale(self, state: PeerState, negotiated: Negotiated, now: float) -> None:
+        """Keep the stale paths of families that the peer still forwards for; the rest goes at once."""
+        restart = negotiated.restart
+        for family in list(state.adj_in.stale):
+            lost = restart is None or (restart.restarting and family not in restart.forwarding)
+            if family not in negotiated.families or lost:
+                self._sweep(state, family)
+        if state.adj_in.stale:
+            wanted = state.peer.graceful_restart
+            state.stale_until = now + (wanted.stale_time if wanted else OWN_RESTART_STALE)
+
+    def session_down(self, name: PeerName, down: SessionDown, now: float) -> None:
+        """A session is lost: its paths go, or stay as stale where graceful restart covers the loss."""
+        state = self.peers.get(name)
+        if state is None:
+            return
+        was_up = state.established
+        self._leave(state)
+        state.state, state.last_down = SessionState.CONNECT, down
+        if not was_up:
+            return
+        state.since, state.flaps = now, state.flaps + 1
+        kept = self._families_kept(state, down)
+        restart = state.negotiated.restart if state.negotiated else None
+        self._mark_stale(state, kept, now + (restart.restart_time if restart else 0))
+
+    @staticmethod
+    def _families_kept(state: PeerState, down: SessionDown) -> tuple[Family, ...]:
+        """The families that RFC 4724 §4.2 and RFC 8538 §4 let us keep forwarding for."""
+        restart = state.negotiated.restart if state.negotiated else None
+        if restart is None or state.peer.graceful_restart is None:
+            return ()
+        for notice in (down.sent, down.received):
+            hard = notice == (NoticeCode.CEASE, CeaseSubcode.HARD_RESET)
+            if notice is not None and (hard or not restart.notification):
+                return ()
+        return restart.families
+
+    def speaker_died(self, now: float) -> None:
+        """Our own speaker is gone and all sessions with it: everything stays, as stale, until it is relearned."""
+        down = SessionDown(reason="the speaker process ended; it is being restarted")
+        for state in self.peers.values():
+            was_up = state.established
+            self._leave(state)
+            state.state, state.last_down = SessionState.CONNECT, down
+            if was_up:
+                state.since, state.flaps = now, state.flaps + 1
+                self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
+
+    def session_replaced(self, name: PeerName, now: float) -> None:
+        """We reset a session ourselves because its parameters changed: its paths stay until it is back."""
+        state = self.peers.get(name)
+        if state is not None and state.established:
+            self._leave(state)
+            state.state, state.since = SessionState.CONNECT, now
+            state.last_down = SessionDown(reason="its configuration changed; the session starts again")
+            self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
+
+    def _mark_stale(self, state: PeerState, kept: tuple[Family, ...], until: float) -> None:
+        for family, table in state.adj_in.tables.items():
+            if family in kept:
+                state.adj_in.stale[family] = set(table)
+            else:
+                state.adj_in.stale.pop(family, None)
+                self.rib.forget(state.adj_in, family, list(table))
+        state.adj_in.stale = {f: s for f, s in state.adj_in.stale.items() if s}
+        state.stale_until = until if state.adj_in.stale else None
+
+    def _sweep(self, state: PeerState, family: Family) -> None:
+        """Remove what is still stale in a family."""
+        self.rib.forget(state.adj_in, family, state.adj_in.stale.pop(family, set()).copy())
+        if not state.adj_in.stale:
+            state.stale_until = None
+
+    def end_of_rib(self, state: PeerState, family: Family) -> None:
+        """The peer's initial table of a family is complete (RFC 4724 §2)."""
+        state.ended.add(family)
+        self._sweep(state, family)
+
+    def refresh(self, name: PeerName) -> None:
+        """The peer asks for our table again (RFC 2918)."""
+        self._joining.append(name)
+
+    def tick(self, now: float) -> None:
+        """Time passes: stale paths whose time is over go."""
+        for state in self.peers.values():
+            if state.stale_until is not None and now >= state.stale_until:
+                for family in list(state.adj_in.stale):
+                    self._sweep(state, family)
+
+    # --- when everything is known -------------------------------------------------------------------
+
+    def waiting_for(self, now: float) -> list[str]:
+        """What is missing before anything may be removed from the kernel; empty when in sync (law 2)."""
+        if not self.inventory_complete:
+            return ["the inventory has not been listed"]
+        if now - self.started >= self.deferral:
+            return []
+        return [
+            f"{state.peer.name} has not sent its whole table"
+            for state in self.peers.values()
+            if not self._has_spoken(state)
+        ]
+
+    @staticmethod
+    def _has_spoken(state: PeerState) -> bool:
+        return (
+            state.established
+            and state.negotiated is not None
+            and state.ended >= set(state.negotiated.families)
+        )
+
+    def _may_end(self, asking: PeerState, now: float) -> bool:
+        """Whether our table is whole enough to say End-of-RIB to a peer.
+
+        A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for its
+        clients, and towards them for other reflectors that are not restarting themselves: else it would tell
+        a restarted client that routes are gone which it only has not relearned yet.
+        """
+        if not self.inventory_complete:
+            return False
+        reflecting = any(p.peer.kind is PeerKind.CLIENT for p in self.peers.values())
+        if not reflecting or now - self.started >= self.deferral:
+            return True
+        for other in self.peers.values():
+            if other is asking or self._has_spoken(other):
+                continue
+            if other.peer.kind is PeerKind.CLIENT:
+                return False
+            restart = other.negotiated.restart if other.negotiated else None
+            if asking.peer.kind is PeerKind.CLIENT and not (restart and restart.restarting):
+                return False
+        return True
+
+    # --- consequences ---------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> Effects:
+        """Decide what has changed and hand over all consequences."""
+        effects = Effects()
+        for family, changes in self.rib.decide().items():
+            effects.fib[family] = _kernel_changes(changes)
+            for out in self._outs.values():
+                effects.tells += out.follow(family, changes)
+        joining, self._joining = self._joining, []
+        for name in dict.fromkeys(joining):
+            effects.tells += self._join(name)
+        effects.tells += self._ends(now)
+        return effects
+
+    def _join(self, name: PeerName) -> list[Tell]:
+        """Let a peer follow the Adj-RIB-Out of its rules; the whole table that it is owed first."""
+        state = self.peers.get(name)
+        if state is None or not state.established or state.negotiated is None:
+            return []
+        self._leave(state)
+        rules = self._rules(state.peer, state.negotiated)
+        out = self._outs.get(rules)
+        if out is None:
+            out = self._outs[rules] = AdjRibOut(rules)
+            for family in out.tables:
+                out.fill(family, self.rib.loc[family])
+        out.members.add(name)
+        state.out = out
+        return [tell for family in out.tables if (tell := out.whole(family, name)).announced]
+
+    def _ends(self, now: float) -> list[Tell]:
+        tells = []
+        for name, state in self.peers.items():
+            if not state.owed or state.out is None or not self._may_end(state, now):
+                continue
+            rules = state.out.rules
+            for family in sorted(state.owed):
+                tells.append(Tell(peers=(name,), rules=rules, family=family, end_of_rib=True))
+            state.owed.clear()
+        return tells
+
+    def _leave(self, state: PeerState) -> None:
+        if state.out is not None:
+            state.out.members.discard(state.peer.name)
+            if not state.out.members:
+                self._outs.pop(state.out.rules, None)
+            state.out = None
+
+    def _rules(self, peer: Peer, negotiated: Negotiated) -> ExportRules:
+        own = dict(self._own_nexthops)
+        own[family_of(peer.local_address)] = peer.local_address.packed
+        if Family.IPV4 not in own and negotiated.extended_nexthop and Family.IPV6 in own:
+            own[Family.IPV4] = own[Family.IPV6]
+        return ExportRules(
+            kind=peer.kind,
+            internal=peer.internal,
+            local_asn=peer.local_asn,
+            router_id=quad(peer.router_id),
+            cluster_id=quad(peer.cluster_id),
+            nexthops=tuple((f, own[f]) for f in negotiated.families if f in own),
+            asn4=negotiated.asn4,
+            message_size=negotiated.message_size,
+        )
+
+
+def _kernel_changes(changes: Mapping[Nlri, Change]) -> dict[Nlri, Nexthops | None]:
+    """What the kernel must be told: nothing where only attributes changed and the legs are the same."""
+    out: dict[Nlri, Nexthops | None] = {}
+    for nlri, (before, now) in changes.items():
+        legs = now.nexthops if now is not None else None
+        if before is not None and before is not now and before.nexthops == legs:
+            continue
+        out[nlri] = legs
+    return out

@@ -1,0 +1,117 @@
+"""What two nodes of the cluster agree on about their sessions without talking to each other.
+
+Every rule here is symmetric: computed on either node it gives matching ends. Which families a session
+carries follows from addresses alone, never from podCIDRs, because podCIDRs arrive late and a change of
+families would reset the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv4Address, ip_address
+
+from kroute.model.bgp import Asn, GracefulRestart, Initiate, Peer, PeerKind, PeerName
+from kroute.model.config import Bgp, Config, Transport
+from kroute.model.net import Address, Family, family_of
+from kroute.model.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a topology looks at: the own node, the nodes with settled claims, the configuration."""
+
+    me: Node
+    nodes: dict[str, Node]
+    config: Config
+
+
+def router_id(config: Bgp, node: Node) -> str:
+    """The node's BGP identifier: as configured, else its IPv4 address, else a hash of its name (RFC 6286)."""
+    if config.router_id:
+        return config.router_id
+    own = node.address(Family.IPV4)
+    if own is not None:
+        return str(own)
+    digest = blake2b(node.name.encode(), digest_size=4).digest()
+    return str(ip_address(max(int.from_bytes(digest, "big"), 1)))
+
+
+def graceful_restart(config: Bgp) -> GracefulRestart | None:
+    """The session's graceful restart, or None where it is turned off."""
+    wanted = config.graceful_restart
+    if not wanted.enabled:
+        return None
+    return GracefulRestart(restart_time=wanted.restart_time, stale_time=wanted.stale_time)
+
+
+def max_prefixes(config: Bgp, known_nodes: int) -> int:
+    """The default limit of prefixes per peer and family: twice the known nodes plus room, at least 1000."""
+    return config.max_prefixes or max(1000, 2 * known_nodes + 100)
+
+
+def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") -> Iterator[Peer]:
+    """The sessions with another node: one, or one per family; none while either has no common address."""
+    bgp = view.config.bgp
+    rid, restart = router_id(bgp, view.me), graceful_restart(bgp)
+    limit = max_prefixes(bgp, len(view.nodes))
+    for suffix, mine, theirs, families in _transports(view.config.peering.transport, view.me, other):
+        yield Peer(
+            name=PeerName(f"node/{other.name}{suffix}"),
+            kind=kind,
+            address=theirs,
+            local_address=mine,
+            asn=Asn(bgp.asn),
+            local_asn=Asn(bgp.asn),
+            router_id=rid,
+            cluster_id=cluster_id,
+            families=families,
+            port=bgp.port,
+            initiate=Initiate.ACTIVE if mine.packed > theirs.packed else Initiate.KNOCK,
+            hold_time=bgp.hold_time,
+            extended_nexthop=families != (family_of(mine),) and family_of(mine) is Family.IPV6,
+            graceful_restart=restart,
+            max_prefixes=limit,
+            node=other.name,
+        )
+
+
+def _transports(
+    transport: Transport, me: Node, other: Node
+) -> Iterator[tuple[str, Address, Address, tuple[Family, ...]]]:
+    """Name suffix, own and other address, families carried, of each session between two nodes."""
+    common = {
+        f: (mine, theirs)
+        for f in Family
+        if (mine := me.address(f)) is not None and (theirs := other.address(f)) is not None
+    }
+    if not common:
+        return
+    if transport is Transport.PER_FAMILY and len(common) > 1:
+        for family, (mine, theirs) in common.items():
+            yield f"/{family.label}", mine, theirs, (family,)
+        return
+    family = _transport_family(me, other, set(common))
+    mine, theirs = common[family]
+    # IPv4 pods on nodes with IPv6 addresses only: RFC 8950 carries their prefixes.
+    families = tuple(common) if Family.IPV4 in common else (Family.IPV4, Family.IPV6)
+    yield "", mine, theirs, families
+
+
+def _transport_family(me: Node, other: Node, common: set[Family]) -> Family:
+    """The family of a single session: the primary one where both agree on it, else IPv4 if they can."""
+    primaries = {family_of(n.primary) for n in (me, other) if n.primary is not None}
+    agreed = primaries & common
+    if len(primaries) == 1 and agreed:
+        return agreed.pop()
+    return Family.IPV4 if Family.IPV4 in common else Family.IPV6
+
+
+def is_dotted_quad(text: str) -> bool:
+    """Whether text is an IPv4 address, the form of router and cluster ids."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
