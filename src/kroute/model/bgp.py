@@ -190,16 +190,22 @@ class Attributes:
 
     @property
     def as_path_length(self) -> int:
-        """Length for the decision: an AS_SET counts 1, confederation segments 0 (RFC 4271 §9.1.2.2 a, RFC 5065 §5.3)."""
+        """Length to compare: an AS_SET counts 1 (RFC 4271 §9.1.2.2 a), confederation segments 0 (RFC 5065 §5.3)."""
         return sum(
-            len(s.asns) if s.type is SegmentType.AS_SEQUENCE else 1 if s.type is SegmentType.AS_SET else 0
+            len(s.asns)
+            if s.type is SegmentType.AS_SEQUENCE
+            else 1
+            if s.type is SegmentType.AS_SET
+            else 0
             for s in self.as_path
         )
 
     @property
     def neighbor_as(self) -> int | None:
         """The AS that the path came from: first of the first sequence; None for a path of our own AS."""
-        first = next((s for s in self.as_path if s.type is SegmentType.AS_SEQUENCE and s.asns), None)
+        first = next(
+            (s for s in self.as_path if s.type is SegmentType.AS_SEQUENCE and s.asns), None
+        )
         return first.asns[0] if first else None
 
 

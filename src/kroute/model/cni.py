@@ -12,7 +12,8 @@ from kroute.model.net import Prefix
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflist:
     """What the conflist file shall say. ``ranges`` are the own podCIDRs, primary family first, one range
-    set each (host-local). ``mtu`` None leaves the bridge plugin's default."""
+    set each (host-local). ``mtu`` None leaves the bridge plugin's default.
+    """
 
     name: str
     cni_version: str

@@ -53,7 +53,7 @@ class StaticInventory:
     """Nodes from files."""
 
     path: str = "/etc/kroute/nodes.yaml"
-    """A file, or a folder of *.yaml and *.json files, of the objects that `kubectl get nodes -o yaml` prints. Followed live."""
+    """A file, or a folder of *.yaml and *.json files, with what `kubectl get nodes -o yaml` prints. Followed live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class RouteReflector:
     """Nodes peer with reflectors only (RFC 4456)."""
 
     label: str = "kroute.io/route-reflector"
-    """Nodes with this label or annotation (any value but false) are reflectors; the value, if it is a dotted quad or a number, is their cluster id."""
+    """Nodes with this label or annotation (not false) are reflectors; a dotted quad or number is their cluster id."""
     nodes: tuple[str, ...] = ()
     """Names of further reflector nodes."""
     cluster_id: str = ""
@@ -169,7 +169,7 @@ class PeerConfig:
     password_file: str = ""
     """File with the TCP MD5 key (RFC 2385). A missing file keeps the session down; it is never opened without."""
     accept: Accept = Accept.NONE
-    """Which of an external peer's routes are used: none, defaultRoute, podCidrs (of known nodes) or all. Internal peers: all."""
+    """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes) or all."""
     accept_prefixes: tuple[Prefix, ...] = ()
     """Further prefixes that are accepted, each exactly as written."""
     max_prefixes: int | None = None
@@ -207,7 +207,7 @@ class Fib:
     metric: int = 512
     """Our own metric, so that our routes and others' never replace each other."""
     former_protocols: tuple[int, ...] = ()
-    """Protocol ids of an earlier configuration whose routes are ours to take over; the last one used is remembered by itself."""
+    """Protocol ids of earlier configurations whose routes are ours; the last one used is remembered by itself."""
     nexthop_objects: bool = False
     """Point routes at kernel nexthop objects: a failed next hop is one message for all its routes."""
     audit_interval: int = 60

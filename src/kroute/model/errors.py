@@ -1,5 +1,6 @@
 """The errors that kroute raises on purpose. Any other exception is a bug and may crash the process:
-law 4 (a crash leaves the node forwarding) makes that safe."""
+law 4 (a crash leaves the node forwarding) makes that safe.
+"""
 
 from __future__ import annotations
 

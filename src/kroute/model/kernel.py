@@ -13,7 +13,8 @@ Interface = IPv4Interface | IPv6Interface
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Link:
     """A network interface. ``up`` is its administrative state, ``carrier`` that of the wire (RFC 2863
-    dormant counts as without); ``mtu`` is in octets."""
+    dormant counts as without); ``mtu`` is in octets.
+    """
 
     index: int
     name: str

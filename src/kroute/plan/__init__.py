@@ -43,7 +43,9 @@ def plan(observed: Observed) -> Desired:
     return Desired(
         peers=peers,
         originations=originations(view),
-        conflist=conflist(me, network, _uplink_mtu(me, observed.kernel)) if network.enabled else None,
+        conflist=conflist(me, network, _uplink_mtu(me, observed.kernel))
+        if network.enabled
+        else None,
         owners=_owners(nodes),
         complete=observed.listed,
         problems=(*problems, *peer_problems, *_node_problems(me, nodes), *reported),
@@ -85,7 +87,7 @@ def _uplink_mtu(me: Node, kernel: KernelState | None) -> int | None:
         return None
     mtu = {link.index: link.mtu for link in kernel.links}
     own = set(me.addresses)
-    found = [mtu[index] for index, address in kernel.local_addresses() if address in own and index in mtu]
+    found = [mtu[index] for index, held in kernel.addresses if held.ip in own and index in mtu]
     return min(found) if found else None
 
 
@@ -106,10 +108,16 @@ def _own_node_missing(observed: Observed) -> tuple[Problem, ...]:
 def _node_problems(me: Node, nodes: Mapping[str, Node]) -> Iterable[Problem]:
     for node in nodes.values():
         if not node.addresses:
-            yield Problem(object=f"node/{node.name}", field="status.addresses", reason="has no address yet; no session")
+            yield Problem(
+                object=f"node/{node.name}",
+                field="status.addresses",
+                reason="has no address yet; no session",
+            )
     if not me.pod_cidrs:
         yield Problem(
-            object=f"node/{me.name}", field="spec.podCIDRs", reason="none assigned yet; no conflist, nothing announced"
+            object=f"node/{me.name}",
+            field="spec.podCIDRs",
+            reason="none assigned yet; no conflist, nothing announced",
         )
 
 

@@ -92,7 +92,9 @@ class AdjRibOut:
                 self._exported.clear()
             known = self._exported[key] = (path, exported(self.rules, path, family))
         attributes = known[1]
-        return None if attributes is None else (attributes, "" if path.is_local else path.source.name)
+        return (
+            None if attributes is None else (attributes, "" if path.is_local else path.source.name)
+        )
 
     def _tells(
         self,

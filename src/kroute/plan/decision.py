@@ -132,7 +132,9 @@ def select(candidates: Paths, legs: int) -> Selection | None:
 
 def _rank(equal: Paths) -> list[Path]:
     """Equally good paths in the order of the tie-breaking steps."""
-    return sorted(equal, key=lambda p: (p.originator, len(p.attributes.cluster_list), p.source.address))
+    return sorted(
+        equal, key=lambda p: (p.originator, len(p.attributes.cluster_list), p.source.address)
+    )
 
 
 def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
@@ -141,7 +143,9 @@ def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
     left: Paths = [p for p in candidates if p.eligible]
     out += [(p, False, ineligible(p)) for p in candidates if not p.eligible]
     selection = select(candidates, legs)
-    used = selection.paths if isinstance(selection, Multipath) else (selection,) if selection else ()
+    used = (
+        selection.paths if isinstance(selection, Multipath) else (selection,) if selection else ()
+    )
     only = len(left) == 1
     for why, step in EQUAL + TIES:
         survivors = step(left) if left else left
@@ -158,7 +162,10 @@ def ineligible(path: Path) -> Reason:
     """Why a path takes no part in the decision."""
     if path.refusal is not None:
         return path.refusal
-    return Reason(Why.NEXTHOP_UNREACHABLE, "its next hop is not reachable: no connected network or route leads there")
+    return Reason(
+        Why.NEXTHOP_UNREACHABLE,
+        "its next hop is not reachable: no connected network or route leads there",
+    )
 
 
 _WORDS: Final[dict[Why, str]] = {

@@ -46,7 +46,9 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
         port=wanted.port,
         initiate=Initiate.PASSIVE if wanted.passive else Initiate.BOTH,
         hold_time=bgp.hold_time if wanted.hold_time is None else wanted.hold_time,
-        extended_nexthop=default_extended if wanted.extended_nexthop is None else wanted.extended_nexthop,
+        extended_nexthop=default_extended
+        if wanted.extended_nexthop is None
+        else wanted.extended_nexthop,
         graceful_restart=graceful_restart(bgp),
         ttl_security=wanted.ttl_security,
         multihop=wanted.multihop,

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from kroute.model.config import Config
-from kroute.model.inventory import Fresh, InventoryEvent, Listed, NodeChanged, NodeGone, Problems, Stale
+from kroute.model.inventory import (
+    Fresh,
+    InventoryEvent,
+    Listed,
+    NodeChanged,
+    NodeGone,
+    Problems,
+    Stale,
+)
 from kroute.model.kernel import KernelState
 from kroute.model.problem import Problem
 from kroute.model.state import Observed
@@ -59,7 +67,9 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
         case Problems(problems):
             return replace(before, reports={**before.reports, "inventory": problems})
         case Stale(reason):
-            away = Problem(object="inventory", reason=f"{reason}; the last known nodes stay in force")
+            away = Problem(
+                object="inventory", reason=f"{reason}; the last known nodes stay in force"
+            )
             return replace(before, reports={**before.reports, "inventory-source": (away,)})
         case Fresh():
             return replace(before, reports={**before.reports, "inventory-source": ()})

@@ -41,10 +41,19 @@ class Path:
     """
 
     __slots__ = (
-        "as_path_length", "attributes", "eligible", "igp_metric", "local_pref", "nexthops", "refusal", "source",
+        "as_path_length",
+        "attributes",
+        "eligible",
+        "igp_metric",
+        "local_pref",
+        "nexthops",
+        "refusal",
+        "source",
     )
 
-    def __init__(self, source: Source, attributes: Attributes, refusal: Reason | None = None) -> None:
+    def __init__(
+        self, source: Source, attributes: Attributes, refusal: Reason | None = None
+    ) -> None:
         self.source = source
         self.attributes = attributes
         self.refusal = refusal

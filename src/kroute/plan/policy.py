@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from kroute.model.bgp import AsSegment, Asn, Attributes, Peer, PeerKind, SegmentType
+from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, SegmentType
 from kroute.model.config import Accept
 from kroute.model.net import Family, Nlri, address_of
 from kroute.model.reason import Reason, Why
@@ -65,9 +65,14 @@ def acceptance(
 def import_refusal(peer: Peer, attributes: Attributes, me: Self) -> Reason | None:
     """Why a path must not be used whatever its prefix: loops and impossible next hops; None if it may be."""
     if any(peer.local_asn in s.asns for s in attributes.as_path):
-        return Reason(Why.AS_PATH_LOOP, f"our AS {peer.local_asn} is in its AS path (RFC 4271 §9.1.2)")
+        return Reason(
+            Why.AS_PATH_LOOP, f"our AS {peer.local_asn} is in its AS path (RFC 4271 §9.1.2)"
+        )
     if attributes.originator_id == me.router_id:
-        return Reason(Why.ORIGINATOR_LOOP, "we are its originator: it came back through a reflector (RFC 4456 §8)")
+        return Reason(
+            Why.ORIGINATOR_LOOP,
+            "we are its originator: it came back through a reflector (RFC 4456 §8)",
+        )
     if me.cluster_id and me.cluster_id in attributes.cluster_list:
         return Reason(Why.CLUSTER_LOOP, "our cluster id is in its CLUSTER_LIST (RFC 4456 §8)")
     return _nexthop_refusal(attributes.nexthop, me)
@@ -75,7 +80,10 @@ def import_refusal(peer: Peer, attributes: Attributes, me: Self) -> Reason | Non
 
 def _nexthop_refusal(nexthop: bytes, me: Self) -> Reason | None:
     if nexthop in me.addresses:
-        return Reason(Why.OWN_NEXTHOP, f"its next hop {address_of(nexthop)} is our own address (RFC 4271 §5.1.3)")
+        return Reason(
+            Why.OWN_NEXTHOP,
+            f"its next hop {address_of(nexthop)} is our own address (RFC 4271 §5.1.3)",
+        )
     if len(nexthop) not in (4, 16):
         return Reason(Why.BAD_NEXTHOP, "it has no next hop")
     address = address_of(nexthop)
@@ -134,8 +142,14 @@ def _external(rules: ExportRules, attributes: Attributes, own: bytes) -> Attribu
     """RFC 4271 §5.1: own AS first, next hop self, nothing that is internal."""
     first = AsSegment(SegmentType.AS_SEQUENCE, (rules.local_asn,))
     return replace(
-        attributes, nexthop=own, link_local=b"", as_path=(first, *attributes.as_path),
-        local_pref=None, med=None, originator_id=None, cluster_list=(),
+        attributes,
+        nexthop=own,
+        link_local=b"",
+        as_path=(first, *attributes.as_path),
+        local_pref=None,
+        med=None,
+        originator_id=None,
+        cluster_list=(),
     )
 
 

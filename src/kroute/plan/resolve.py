@@ -14,6 +14,9 @@ from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.kernel import KernelRoute, KernelState
 from kroute.model.net import Family
 
+RTN_UNICAST = 1
+"""linux/rtnetlink.h; other types (blackhole, unreachable) lead nowhere."""
+
 CONNECTED_METRIC = 0
 ROUTED_METRIC = 1
 
@@ -30,12 +33,12 @@ class Resolver:
 
     def __init__(self, state: KernelState | None) -> None:
         self._cache: dict[bytes, Resolution | None] = {}
-        self.own: frozenset[bytes] = frozenset()
         self._tables: dict[int, list[tuple[int, dict[int, KernelRoute]]]] = {4: [], 16: []}
         if state is not None:
             up = {link.index for link in state.links if link.up}
-            self.own = frozenset(address.packed for _, address in state.local_addresses())
-            usable = [r for r in state.routes if r.oif in up and r.nlri[0]]
+            usable = [
+                r for r in state.routes if r.oif in up and r.prefix[0] and r.kind == RTN_UNICAST
+            ]
             self._tables = {size: _by_length(usable, family) for family, size in _SIZES}
 
     def resolve(self, nexthop: bytes) -> Resolution | None:
@@ -65,11 +68,15 @@ class Resolver:
 _SIZES = ((Family.IPV4, 4), (Family.IPV6, 16))
 
 
-def _by_length(routes: Iterable[KernelRoute], family: Family) -> list[tuple[int, dict[int, KernelRoute]]]:
+def _by_length(
+    routes: Iterable[KernelRoute], family: Family
+) -> list[tuple[int, dict[int, KernelRoute]]]:
     """Longest prefixes first: their length, and the lowest-metric route of each prefix."""
     tables: dict[int, dict[int, KernelRoute]] = {}
     for route in sorted((r for r in routes if r.family is family), key=lambda r: -r.metric):
-        length = route.nlri[0]
-        number = int.from_bytes(route.nlri[1:].ljust(family.bits >> 3, b"\0"), "big") >> (family.bits - length)
+        length = route.prefix[0]
+        number = int.from_bytes(route.prefix[1:].ljust(family.bits >> 3, b"\0"), "big") >> (
+            family.bits - length
+        )
         tables.setdefault(length, {})[number] = route
     return sorted(tables.items(), reverse=True)

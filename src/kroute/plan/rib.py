@@ -1,7 +1,7 @@
 """The routing tables: an Adj-RIB-In for each peer, the candidates of each prefix, and the Loc-RIB.
 
-This is the fast road: prefixes are their NLRI bytes, an attribute block is judged once (:class:`~kroute.plan.paths.Path`),
-a prefix with one candidate is not compared with anything, and changed prefixes collect in a latest-wins map
+This is the fast road: prefixes are their NLRI bytes, an attribute block is judged once (it becomes a
+:class:`~kroute.plan.paths.Path`), a prefix with one candidate is not compared with anything, and changed prefixes collect in a latest-wins map
 until :meth:`Rib.decide`. Whole recomputation and any order of increments end in the same tables; a property test
 holds them to it.
 """
@@ -25,7 +25,16 @@ Candidates = Path | tuple[Path, ...]
 class AdjRibIn:
     """What one peer has announced, and the judged paths that its attribute blocks became."""
 
-    __slots__ = ("_accepted", "_refused", "acceptance", "limit", "over", "source", "stale", "tables")
+    __slots__ = (
+        "_accepted",
+        "_refused",
+        "acceptance",
+        "limit",
+        "over",
+        "source",
+        "stale",
+        "tables",
+    )
 
     def __init__(self, peer: Peer | None, acceptance: Acceptance = EVERYTHING) -> None:
         self.source = Source(peer)
@@ -47,7 +56,7 @@ class AdjRibIn:
         return self._accepted.get(id(attributes))
 
     def remember(self, path: Path, refused: Path | None) -> None:
-        """Keep a judged block. Blocks that no route uses any more are dropped now and then, so that churn cannot grow this."""
+        """Keep a judged block; those that no route uses any more are dropped now and then, or churn would grow this."""
         if len(self._accepted) > 1024 + 2 * len(self):
             used = {id(p.attributes) for table in self.tables.values() for p in table.values()}
             self._accepted = {k: v for k, v in self._accepted.items() if k in used}
@@ -95,7 +104,9 @@ class Rib:
 
     # --- learning ----------------------------------------------------------------------------------
 
-    def learn(self, rib: AdjRibIn, family: Family, attributes: Attributes, nlris: Sequence[Nlri]) -> None:
+    def learn(
+        self, rib: AdjRibIn, family: Family, attributes: Attributes, nlris: Sequence[Nlri]
+    ) -> None:
         """A peer announces prefixes with these attributes."""
         table = rib.tables[family]
         path = rib.known(attributes) or self._judge(rib, attributes)
@@ -256,7 +267,9 @@ class Rib:
         if not changed:
             return
         for family, table in rib.tables.items():
-            self._dirty[family].update((nlri, None) for nlri, path in table.items() if id(path) in changed)
+            self._dirty[family].update(
+                (nlri, None) for nlri, path in table.items() if id(path) in changed
+            )
 
     def touch_all(self, family: Family) -> None:
         """Decide every prefix of a family again."""

@@ -15,7 +15,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kroute.model.bgp import (
-    Attributes, CeaseSubcode, Negotiated, NoticeCode, Peer, PeerKind, PeerName, SessionDown, SessionState,
+    Attributes,
+    CeaseSubcode,
+    Negotiated,
+    NoticeCode,
+    Peer,
+    PeerKind,
+    PeerName,
+    SessionDown,
+    SessionState,
 )
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
@@ -72,7 +80,9 @@ class Routing:
 
     def __init__(self, *, now: float, legs: int, deferral: float) -> None:
         self.peers: dict[PeerName, PeerState] = {}
-        self.rib = Rib(Self(router_id=b"", cluster_id=b"", addresses=frozenset()), Resolver(None), legs)
+        self.rib = Rib(
+            Self(router_id=b"", cluster_id=b"", addresses=frozenset()), Resolver(None), legs
+        )
         self.started = now
         self.deferral = deferral
         self.inventory_complete = False
@@ -88,13 +98,15 @@ class Routing:
     def set_peers(
         self, peers: Mapping[PeerName, Peer], acceptances: Mapping[PeerName, Acceptance], now: float
     ) -> None:
-        """Take over the wanted peers. Those no longer wanted lose their paths; new limits and policies apply at once."""
+        """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies apply at once."""
         for name in [n for n in self.peers if n not in peers]:
             self._drop(name)
         for name, peer in peers.items():
             known = self.peers.get(name)
             if known is None:
-                known = self.peers[name] = PeerState(peer, AdjRibIn(peer, acceptances[name]), since=now)
+                known = self.peers[name] = PeerState(
+                    peer, AdjRibIn(peer, acceptances[name]), since=now
+                )
                 continue
             known.peer = known.adj_in.source.peer = peer
             known.adj_in.limit = peer.max_prefixes
@@ -117,7 +129,9 @@ class Routing:
             if news:
                 self.rib.learn(self.local, family, self._local_attributes, news)
             if complete:
-                self.rib.forget(self.local, family, [n for n in table if (family, n) not in sources])
+                self.rib.forget(
+                    self.local, family, [n for n in table if (family, n) not in sources]
+                )
         self.sources = sources if complete else {**self.sources, **sources}
 
     def _drop(self, name: PeerName) -> None:
@@ -197,7 +211,9 @@ class Routing:
         if state is not None and state.established:
             self._leave(state)
             state.state, state.since = SessionState.CONNECT, now
-            state.last_down = SessionDown(reason="its configuration changed; the session starts again")
+            state.last_down = SessionDown(
+                reason="its configuration changed; the session starts again"
+            )
             self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
 
     def _mark_stale(self, state: PeerState, kept: tuple[Family, ...], until: float) -> None:

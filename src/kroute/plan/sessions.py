@@ -56,7 +56,9 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
     bgp = view.config.bgp
     rid, restart = router_id(bgp, view.me), graceful_restart(bgp)
     limit = max_prefixes(bgp, len(view.nodes))
-    for suffix, mine, theirs, families in _transports(view.config.peering.transport, view.me, other):
+    for suffix, mine, theirs, families in _transports(
+        view.config.peering.transport, view.me, other
+    ):
         yield Peer(
             name=PeerName(f"node/{other.name}{suffix}"),
             kind=kind,
