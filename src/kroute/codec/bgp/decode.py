@@ -1,0 +1,297 @@
+"""UPDATE bodies → what changed, one decoder per session.
+
+The work is done once per distinct attribute block, not once per route: a block's octets are the key of a
+bounded cache, and what stands there is whatever the caller made of the block (``make``): the same object
+again and again, so that import verdict, preference and next hop are computed once. Bodies are handed over
+in runs and come back as steps in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kroute.codec.bgp.attributes import AttributeReader, Split, split
+from kroute.codec.bgp.multiprotocol import (
+    Reach,
+    cut_reach,
+    not_negotiated,
+    read_reach,
+    read_unreach,
+)
+from kroute.codec.bgp.names import Code
+from kroute.codec.bgp.nlri import IPV4_SIZE, UNUSED, read_nlri
+from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
+from kroute.model.bgp import Attributes, Negotiated
+from kroute.model.net import Family, Nlri
+
+P = TypeVar("P")
+
+Step = tuple[Family, P | None, list[Nlri]]
+"""Prefixes that are announced with a path, or withdrawn (None)."""
+
+CACHED_BLOCKS = 16384
+"""Blocks a generation of the cache holds; there are two."""
+
+_V4 = Family.IPV4
+_V6 = Family.IPV6
+
+
+@dataclass(slots=True)
+class Decoded(Generic[P]):
+    """What a run of UPDATEs says.
+
+    ``steps`` in the order of arrival: apply them in order. ``end_of_rib`` lists the families whose initial
+    table is complete after these steps (RFC 4724 §2). ``problems`` counts the errors that cost attributes
+    or routes but not the session (RFC 7606); an error that only cost an attribute is told when its block is
+    first seen. ``refused`` names the prefixes that an error turned into withdrawals; they are in ``steps``
+    as withdrawn, too.
+    """
+
+    steps: list[Step[P]] = field(default_factory=list)
+    end_of_rib: list[Family] = field(default_factory=list)
+    problems: dict[UpdateProblem, int] = field(default_factory=dict)
+    refused: list[tuple[Family, list[Nlri], UpdateProblem]] = field(default_factory=list)
+
+    def note(self, problem: UpdateProblem) -> None:
+        """Count one problem."""
+        self.problems[problem] = self.problems.get(problem, 0) + 1
+
+
+class UpdateDecoder(Generic[P]):
+    """Reads the UPDATE bodies of one session (without the 19 octets of header).
+
+    ``internal``: the peer is in our own AS. ``make`` turns a family and the attributes of a distinct block
+    into the object that stands for it in the steps; it must not return None. Equal blocks give the
+    identical object as long as the cache remembers them: it holds at most two generations of
+    ``cached_blocks``.
+    """
+
+    __slots__ = ("_extended_nexthop", "_families", "_limit", "_make", "_old", "_reader", "_young")
+
+    def __init__(
+        self,
+        negotiated: Negotiated,
+        *,
+        internal: bool,
+        make: Callable[[Family, Attributes], P],
+        cached_blocks: int = CACHED_BLOCKS,
+    ) -> None:
+        self._families = frozenset(negotiated.families)
+        self._extended_nexthop = negotiated.extended_nexthop
+        self._reader = AttributeReader(asn4=negotiated.asn4, internal=internal)
+        self._make = make
+        self._limit = cached_blocks
+        self._young: dict[bytes | tuple[bytes, bytes], P] = {}
+        self._old: dict[bytes | tuple[bytes, bytes], P] = {}
+
+    def decode(self, body: bytes) -> Decoded[P]:
+        """What one UPDATE says.
+
+        Raises:
+            UpdateError: the session must be reset.
+        """
+        return self.decode_run((body,))
+
+    def decode_run(self, bodies: Iterable[bytes]) -> Decoded[P]:
+        """What a run of UPDATEs says; neighbouring announcements with the same path are one step.
+
+        Raises:
+            UpdateError: the session must be reset; nothing of the run counts, for the session's routes go with it.
+        """
+        out: Decoded[P] = Decoded()
+        steps = out.steps
+        known = self._young.get
+        sizes, unused, family = IPV4_SIZE, UNUSED, _V4
+        last: P | None = None
+        nlris: list[Nlri] = []
+        for body in bodies:
+            # Nearly every UPDATE there is: nothing withdrawn, one block, IPv4 prefixes, often just one.
+            if body[:2] == b"\0\0" and len(body) > 4:
+                end = 4 + (body[2] << 8 | body[3])
+                nlri = body[end:]
+                if nlri:
+                    block = body[4:end]
+                    path = known(block)
+                    if path is None:
+                        path = self._learn(block)
+                        known = self._young.get
+                    if path is not None:
+                        bits = nlri[0]
+                        if len(nlri) != sizes[bits] or nlri[-1] & unused[bits]:
+                            last = None
+                            steps.append((family, path, read_nlri(family, nlri)))
+                        elif path is last:
+                            nlris.append(nlri)
+                        else:
+                            last = path
+                            nlris = [nlri]
+                            steps.append((family, path, nlris))
+                        continue
+            last = None
+            self._update(body, out)
+            known = self._young.get
+        return out
+
+    def _learn(self, block: bytes) -> P | None:
+        """The path of a block with IPv4 routes, read if need be; None if anything about it is unusual."""
+        path = self._recall(block)
+        if path is None and _V4 in self._families:
+            parts = split(block)
+            values = parts.values
+            if not parts.problems and 14 not in values and 15 not in values:
+                attributes, problems = self._reader.read(parts)
+                if not problems:
+                    path = self._make(_V4, attributes)
+                    self._remember(block, path)
+        return path
+
+    def _recall(self, key: bytes | tuple[bytes, bytes]) -> P | None:
+        """What stands for a key in the cache, either generation."""
+        path = self._young.get(key)
+        if path is None:
+            path = self._old.get(key)
+            if path is not None:
+                self._remember(key, path)
+        return path
+
+    def _remember(self, key: bytes | tuple[bytes, bytes], path: P) -> None:
+        """Put a path into the younger generation; the one before the last is forgotten."""
+        if len(self._young) >= self._limit:
+            self._old = self._young
+            self._young = {}
+        self._young[key] = path
+
+    def _update(self, body: bytes, out: Decoded[P]) -> None:
+        """Any UPDATE (RFC 4271 §4.3): what is withdrawn first, so that a prefix that is also announced stays."""
+        withdrawn_field, block, announced_field = _fields(body)
+        withdrawn, announced = read_nlri(_V4, withdrawn_field), read_nlri(_V4, announced_field)
+        if len(body) == 4:
+            out.end_of_rib.append(_V4)
+        if (withdrawn or announced) and _V4 not in self._families:
+            out.note(not_negotiated("NLRI", "ipv4 unicast"))
+            withdrawn, announced = [], []
+        if withdrawn:
+            out.steps.append((_V4, None, withdrawn))
+        if announced and (path := self._learn(block)) is not None:
+            out.steps.append((_V4, path, announced))
+        elif announced or not self._known_multiprotocol(block, out):
+            self._block(block, announced, out, alone=not withdrawn)
+
+    def _known_multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
+        """Take a block whose routes are in MP_REACH_NLRI from the cache, if its path is there."""
+        parts = cut_reach(block)
+        if parts is None:
+            return False
+        head, nlri, rest = parts
+        path = self._recall((head, rest))
+        if path is None:
+            return False
+        family = _V6 if head[1] == 2 else _V4
+        out.steps.append((family, path, read_nlri(family, nlri)))
+        return True
+
+    def _block(self, block: bytes, announced: list[Nlri], out: Decoded[P], *, alone: bool) -> None:
+        """Any attribute block, and the IPv4 prefixes behind it. ``alone``: it is all that the UPDATE has."""
+        parts = split(block)
+        values = parts.values
+        unreach = values.pop(Code.MP_UNREACH_NLRI, None)
+        value = values.pop(Code.MP_REACH_NLRI, None)
+        reach = (
+            None if value is None else read_reach(value, extended_nexthop=self._extended_nexthop)
+        )
+        if unreach is not None:
+            self._withdraw(unreach, out, alone=alone and not (announced or values or value))
+        if announced:
+            self._announce(_V4, announced, *self._reader.read(parts), out, None)
+        if reach is not None:
+            values.pop(Code.NEXT_HOP, None)  # RFC 4760 §3: not for these routes
+            self._announce_reach(reach, parts, out, None if unreach or announced else block)
+        elif not announced:
+            self._nothing_reachable(parts, out)
+
+    def _withdraw(self, value: bytes, out: Decoded[P], *, alone: bool) -> None:
+        """An MP_UNREACH_NLRI; without prefixes and ``alone`` it is End-of-RIB (RFC 4724 §2)."""
+        family, nlri = read_unreach(value)
+        if family is None or family not in self._families:
+            what = f"AFI {value[0] << 8 | value[1]} SAFI {value[2]}"
+            out.note(not_negotiated(Code.MP_UNREACH_NLRI.name, what))
+        elif nlri:
+            out.steps.append((family, None, read_nlri(family, nlri)))
+        elif alone:
+            out.end_of_rib.append(family)
+
+    def _announce_reach(
+        self, reach: Reach, parts: Split, out: Decoded[P], block: bytes | None
+    ) -> None:
+        """The routes of an MP_REACH_NLRI; ``block`` is given if their path may be remembered."""
+        family = reach.family
+        if family is None or family not in self._families:
+            out.note(
+                reach.problem or not_negotiated(Code.MP_REACH_NLRI.name, f"{family!r} unicast")
+            )
+            return
+        nlris = read_nlri(family, reach.field)
+        attributes, problems = self._reader.read(parts, reach.nexthop, reach.link_local)
+        if reach.problem:
+            problems = [*problems, reach.problem]
+        cut = None if block is None else cut_reach(block)
+        self._announce(family, nlris, attributes, problems, out, cut and (cut[0], cut[2]))
+
+    def _announce(
+        self,
+        family: Family,
+        nlris: list[Nlri],
+        attributes: Attributes,
+        problems: list[UpdateProblem],
+        out: Decoded[P],
+        key: tuple[bytes, bytes] | None,
+    ) -> None:
+        """Announce prefixes, or withdraw them if their attributes are wrong (RFC 7606 §2)."""
+        for problem in problems:
+            out.note(problem)
+        worst = max(problems, key=lambda p: p.action, default=None)
+        if worst is not None and worst.action >= Action.WITHDRAW:
+            if nlris:
+                out.steps.append((family, None, nlris))
+                out.refused.append((family, nlris, worst))
+            return
+        path = self._make(family, attributes)
+        if key is not None:
+            self._remember(key, path)
+        if nlris:
+            out.steps.append((family, path, nlris))
+
+    def _nothing_reachable(self, parts: Split, out: Decoded[P]) -> None:
+        """Attributes without routes: an error among them may have hidden the routes (RFC 7606 §5.2).
+
+        Raises:
+            UpdateError: there is such an error.
+        """
+        if not (parts.values or parts.unknown or parts.problems):
+            return
+        _, problems = self._reader.read(parts)
+        for problem in problems:
+            out.note(problem)
+        worst = max(problems, key=lambda p: p.action, default=None)
+        if worst is not None and worst.action >= Action.WITHDRAW:
+            reason = f"no routes found, and {worst.name}: {worst.reason}"
+            raise UpdateError(worst.subcode, reason, "RFC 7606 §5.2")
+
+
+def _fields(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Withdrawn routes, attribute block and NLRI of a body.
+
+    Raises:
+        UpdateError: the lengths do not fit into the body (RFC 4271 §6.3).
+    """
+    size = len(body)
+    if size >= 4:
+        block = 4 + (body[0] << 8 | body[1])
+        if block <= size:
+            end = block + (body[block - 2] << 8 | body[block - 1])
+            if end <= size:
+                return body[2 : block - 2], body[block:end], body[end:]
+    reason = f"field lengths do not fit into a body of {size} octets"
+    raise UpdateError(Subcode.MALFORMED_ATTRIBUTE_LIST, reason, "RFC 4271 §6.3")

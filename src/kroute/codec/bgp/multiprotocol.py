@@ -1,0 +1,139 @@
+"""MP_REACH_NLRI and MP_UNREACH_NLRI: families and next hops of RFC 4760, RFC 2545 and RFC 8950.
+
+These attributes carry the routes themselves. What cannot be located in them ends the session (RFC 7606
+§5.3, §7.11); a next hop that can be located but not used costs only the routes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kroute.codec.bgp.names import Code
+from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
+from kroute.model.net import SAFI_UNICAST, Family
+
+HOST = bytes(1 if 0 < octet < 224 else 0 for octet in range(256))
+"""First octets that an IPv4 host address may have (RFC 4271 §6.3: a next hop must be one)."""
+
+_FAMILIES = {(int(f), SAFI_UNICAST): f for f in Family}
+_HEAD = 5
+"""Octets of an MP_REACH_NLRI besides next hop and NLRI: AFI, SAFI, next hop length, reserved."""
+_NEXTHOP_SIZES = {Family.IPV4: (4, 16, 32), Family.IPV6: (16, 32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """An MP_REACH_NLRI taken apart; ``family`` is None for one that kroute does not know."""
+
+    family: Family | None
+    nexthop: bytes
+    link_local: bytes
+    field: bytes
+    """The NLRI, unread."""
+    problem: UpdateProblem | None = None
+
+
+def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """An attribute block cut in three around the NLRI of its MP_REACH_NLRI: what is before them in that attribute,
+    the NLRI, and all other attributes. None if there is no such attribute or it cannot be found.
+
+    First and third part together decide the path, whatever the NLRI: they are its key.
+    """
+    at, size = 0, len(block)
+    while at + 8 < size:
+        if block[at] & 0x10:
+            start = at + 4
+            end = start + (block[at + 2] << 8 | block[at + 3])
+        else:
+            start = at + 3
+            end = start + block[at + 2]
+        if block[at + 1] == Code.MP_REACH_NLRI:
+            nlri = start + _HEAD + block[start + 3]
+            if nlri > end or end > size:
+                return None
+            return block[start:nlri], block[nlri:end], block[:at] + block[end:]
+        at = end
+    return None
+
+
+def read_reach(value: bytes, *, extended_nexthop: bool) -> Reach:
+    """Take an MP_REACH_NLRI apart.
+
+    Raises:
+        UpdateError: its NLRI cannot be located (RFC 7606 §5.3, §7.11).
+    """
+    if len(value) < _HEAD:
+        raise _malformed(f"MP_REACH_NLRI of {len(value)} octets", "RFC 7606 §5.3")
+    start = _HEAD + value[3]
+    if start > len(value):
+        raise _malformed("MP_REACH_NLRI ends inside its next hop", "RFC 7606 §7.11")
+    family = _FAMILIES.get((value[0] << 8 | value[1], value[2]))
+    nexthop, field = value[4 : start - 1], value[start:]
+    if family is None:
+        return Reach(None, b"", b"", field, _unknown_family("MP_REACH_NLRI", value))
+    if len(nexthop) not in _NEXTHOP_SIZES[family]:
+        words = f"MP_REACH_NLRI for {family.label} has a next hop of {len(nexthop)} octets"
+        raise _malformed(words, "RFC 7606 §7.11")
+    problem = _check_nexthop(family, nexthop, extended_nexthop)
+    return Reach(family, *_addresses(nexthop), field, problem)
+
+
+def read_unreach(value: bytes) -> tuple[Family | None, bytes]:
+    """Family and NLRI of an MP_UNREACH_NLRI; None for a family that kroute does not know.
+
+    Raises:
+        UpdateError: it is too short (RFC 7606 §5.3).
+    """
+    if len(value) < 3:
+        raise _malformed(f"MP_UNREACH_NLRI of {len(value)} octets", "RFC 7606 §5.3")
+    return _FAMILIES.get((value[0] << 8 | value[1], value[2])), value[3:]
+
+
+def not_negotiated(name: str, what: str) -> UpdateProblem:
+    """Routes of a family that the session does not carry: they are ignored (RFC 4760 §7)."""
+    return UpdateProblem(Action.DISCARD, name, f"{what} was not negotiated", "RFC 4760 §7")
+
+
+def _unknown_family(name: str, value: bytes) -> UpdateProblem:
+    return not_negotiated(name, f"AFI {value[0] << 8 | value[1]} SAFI {value[2]}")
+
+
+def _addresses(nexthop: bytes) -> tuple[bytes, bytes]:
+    """Global and link-local next hop (RFC 2545 §3).
+
+    Speakers without a global address send the link-local one alone, after ``::`` or twice; then it is the
+    next hop.
+    """
+    if len(nexthop) != 32:
+        return nexthop, b""
+    first, second = nexthop[:16], nexthop[16:]
+    if not _is_link_local(second):
+        return first, b""
+    return (second, b"") if not any(first) or first == second else (first, second)
+
+
+def _is_link_local(address: bytes) -> bool:
+    """Whether it lies in fe80::/10."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def _is_host(nexthop: bytes) -> bool:
+    """Whether a next hop can be a host: not unspecified, not multicast."""
+    if len(nexthop) == 4:
+        return bool(HOST[nexthop[0]])
+    return nexthop[0] != 0xFF and any(_addresses(nexthop)[0])
+
+
+def _check_nexthop(family: Family, nexthop: bytes, extended: bool) -> UpdateProblem | None:
+    """A next hop that is where it belongs but cannot be used costs the routes (RFC 7606 §7.3 by analogy)."""
+    usable = _is_host(nexthop)
+    if usable and (family is Family.IPV6 or len(nexthop) == 4 or extended):
+        return None
+    reason = "IPv6 next hop for IPv4 without RFC 8950" if usable else "next hop is no host address"
+    return UpdateProblem(
+        Action.WITHDRAW, "MP_REACH_NLRI", reason, "RFC 7606 §7.11", Subcode.INVALID_NEXT_HOP
+    )
+
+
+def _malformed(reason: str, rule: str) -> UpdateError:
+    return UpdateError(Subcode.OPTIONAL_ATTRIBUTE, reason, rule)
