@@ -1,11 +1,37 @@
 """BGP UPDATE messages of IPv4 and IPv6 unicast: bodies to steps, routes to messages; no I/O.
 
-:class:`UpdateDecoder` reads what a session receives, :mod:`~kroute.codec.bgp.encode` writes what it sends,
-and :mod:`~kroute.codec.bgp.text` renders attributes for people. RFC 4271, 1997, 2545, 4360, 4456, 4724,
-4760, 6793, 7606, 8092, 8950.
+:class:`UpdateDecoder` reads what a session receives, :func:`announce` and :func:`withdraw` write what it
+sends, and :mod:`~kroute.codec.bgp.text` renders attributes for people. RFC 4271, 1997, 2545, 4360, 4456,
+4724, 4760, 6793, 7606, 8092, 8950.
 """
 
 from kroute.codec.bgp.decode import Decoded, Step, UpdateDecoder
+from kroute.codec.bgp.encode import (
+    AttributeBlock,
+    TooLarge,
+    announce,
+    attribute_block,
+    encode_updates,
+    end_of_rib,
+    withdraw,
+)
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
+from kroute.codec.bgp.text import render
 
-__all__ = ["Action", "Decoded", "Step", "Subcode", "UpdateDecoder", "UpdateError", "UpdateProblem"]
+__all__ = [
+    "Action",
+    "AttributeBlock",
+    "Decoded",
+    "Step",
+    "Subcode",
+    "TooLarge",
+    "UpdateDecoder",
+    "UpdateError",
+    "UpdateProblem",
+    "announce",
+    "attribute_block",
+    "encode_updates",
+    "end_of_rib",
+    "render",
+    "withdraw",
+]
