@@ -1,1 +1,50 @@
-"""The command line: ``kroute run | show | check-config | cleanup | lab``."""
+"""The command line: ``kroute run | show | why | check-config | cleanup | lab``.
+
+Exit codes: 0 ok, 1 the answer is "no", 2 usage, 3 the daemon cannot be reached. Each command is a module with
+``add_parser`` and ``run``; its imports happen when it runs, so that every command starts fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from kroute import __version__
+from kroute.model.errors import KrouteError
+
+COMMANDS = ("run", "show", "why", "check_config", "cleanup", "lab")
+
+OK, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
+
+
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of some commands; all of them for help."""
+    parser = argparse.ArgumentParser(
+        prog="kroute", description="BGP route-exchange network manager of a Kubernetes node."
+    )
+    parser.add_argument("--version", action="version", version=f"kroute {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in commands:
+        import_module(f"kroute.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    wanted = arguments[0].replace("-", "_") if arguments else ""
+    parser = build_parser((wanted,) if wanted in COMMANDS else COMMANDS)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.handler(args))
+    except KrouteError as error:
+        print(f"kroute {args.command}: {error}", file=sys.stderr)
+        return NO
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        sys.stderr.close()
+        return OK

@@ -24,7 +24,7 @@ from kroute.model.state import Desired, Observed
 from kroute.plan import explicit
 from kroute.plan.advertise import originations
 from kroute.plan.claims import settle_claims
-from kroute.plan.cni import conflist
+from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
 
@@ -39,7 +39,8 @@ def plan(observed: Observed) -> Desired:
         return Desired(owners=_owners(nodes), problems=(*problems, *missing, *reported))
     view = View(me=me, nodes=nodes, config=observed.config)
     peers, peer_problems = _peers(view)
-    network = observed.config.cni
+    network, mtu = observed.config.cni, _uplink_mtu(me, observed.kernel)
+    links_known = observed.kernel is not None
     return Desired(
         peers=peers,
         originations=originations(view),
@@ -48,7 +49,13 @@ def plan(observed: Observed) -> Desired:
         else None,
         owners=_owners(nodes),
         complete=observed.listed,
-        problems=(*problems, *peer_problems, *_node_problems(me, nodes), *reported),
+        problems=(
+            *problems,
+            *peer_problems,
+            *_node_problems(nodes),
+            *cni_problems(me, network, mtu),
+            *reported,
+        ),
     )
 
 
@@ -105,20 +112,14 @@ def _own_node_missing(observed: Observed) -> tuple[Problem, ...]:
     )
 
 
-def _node_problems(me: Node, nodes: Mapping[str, Node]) -> Iterable[Problem]:
+def _node_problems(nodes: Mapping[str, Node]) -> Iterable[Problem]:
     for node in nodes.values():
         if not node.addresses:
             yield Problem(
                 object=f"node/{node.name}",
                 field="status.addresses",
-                reason="has no address yet; no session",
+                reason="has no address yet; there is no session with it",
             )
-    if not me.pod_cidrs:
-        yield Problem(
-            object=f"node/{me.name}",
-            field="spec.podCIDRs",
-            reason="none assigned yet; no conflist, nothing announced",
-        )
 
 
 def _address_taken(peer: Peer, first: PeerName) -> Problem:

@@ -43,26 +43,40 @@ class Path:
     __slots__ = (
         "as_path_length",
         "attributes",
+        "base",
         "eligible",
+        "epoch",
         "igp_metric",
         "local_pref",
         "nexthops",
+        "not_accepted",
         "refusal",
         "source",
+        "twin",
     )
 
-    def __init__(
-        self, source: Source, attributes: Attributes, refusal: Reason | None = None
-    ) -> None:
+    def __init__(self, source: Source, attributes: Attributes) -> None:
         self.source = source
         self.attributes = attributes
-        self.refusal = refusal
         pref = attributes.local_pref
         self.local_pref = DEFAULT_LOCAL_PREF if pref is None else pref
         self.as_path_length = attributes.as_path_length
+        self.refusal: Reason | None = None
         self.nexthops: Nexthops | None = None
         self.igp_metric = 0
         self.eligible = False
+        self.epoch: object = None
+        """When it was judged last: the token of the Rib's surroundings at that time."""
+        self.base = self
+        self.twin: Path | None = None
+        self.not_accepted: Reason | None = None
+
+    def refused_twin(self, reason: Reason | None) -> Path:
+        """The same path for prefixes that the peer's acceptance does not name."""
+        if self.twin is None or self.twin.not_accepted != reason:
+            twin = self.twin = Path(self.source, self.attributes)
+            twin.base, twin.not_accepted, twin.refusal = self, reason, reason
+        return self.twin
 
     @property
     def best(self) -> Path:

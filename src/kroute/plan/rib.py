@@ -1,14 +1,14 @@
 """The routing tables: an Adj-RIB-In for each peer, the candidates of each prefix, and the Loc-RIB.
 
 This is the fast road: prefixes are their NLRI bytes, an attribute block is judged once (it becomes a
-:class:`~kroute.plan.paths.Path`), a prefix with one candidate is not compared with anything, and changed prefixes collect in a latest-wins map
-until :meth:`Rib.decide`. Whole recomputation and any order of increments end in the same tables; a property test
-holds them to it.
+:class:`~kroute.plan.paths.Path`), a prefix with one candidate is not compared with anything, and changed
+prefixes collect in a latest-wins map until :meth:`Rib.decide`. Whole recomputation and any order of
+increments end in the same tables; a property test holds them to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes, Peer
@@ -23,18 +23,9 @@ Candidates = Path | tuple[Path, ...]
 
 
 class AdjRibIn:
-    """What one peer has announced, and the judged paths that its attribute blocks became."""
+    """What one peer has announced."""
 
-    __slots__ = (
-        "_accepted",
-        "_refused",
-        "acceptance",
-        "limit",
-        "over",
-        "source",
-        "stale",
-        "tables",
-    )
+    __slots__ = ("acceptance", "limit", "over", "source", "stale", "tables")
 
     def __init__(self, peer: Peer | None, acceptance: Acceptance = EVERYTHING) -> None:
         self.source = Source(peer)
@@ -45,43 +36,16 @@ class AdjRibIn:
         """Prefixes learned before the session was lost and not announced again yet (RFC 4724 §4.2)."""
         self.over: dict[Family, int] = {}
         """Prefixes refused because the limit was reached."""
-        self._accepted: dict[int, Path] = {}
-        self._refused: dict[int, Path] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.tables.values()))
 
-    def known(self, attributes: Attributes) -> Path | None:
-        """The path that an attribute block became, if it has been judged."""
-        return self._accepted.get(id(attributes))
-
-    def remember(self, path: Path, refused: Path | None) -> None:
-        """Keep a judged block; those that no route uses any more are dropped now and then, or churn would grow this."""
-        if len(self._accepted) > 1024 + 2 * len(self):
-            used = {id(p.attributes) for table in self.tables.values() for p in table.values()}
-            self._accepted = {k: v for k, v in self._accepted.items() if k in used}
-            self._refused = {k: v for k, v in self._refused.items() if k in used}
-        self._accepted[id(path.attributes)] = path
-        if refused is not None:
-            self._refused[id(path.attributes)] = refused
-
     def variant(self, path: Path, family: Family, nlri: Nlri) -> Path:
-        """The path as it counts for one prefix: refused where the peer's acceptance does not name it."""
+        """The path as it counts for one prefix: its refused twin where the peer's acceptance does not name it."""
         exact = self.acceptance.exact
-        key = id(path.attributes)
         if exact is None or (family, nlri) in exact:
-            return self._accepted[key]
-        return self._refused[key]
-
-    def paths(self) -> Iterator[Path]:
-        """Every judged path, accepted and refused variants."""
-        yield from self._accepted.values()
-        yield from self._refused.values()
-
-    def forget_judgements(self) -> None:
-        """Drop all judged blocks; the tables keep theirs until they are replaced."""
-        self._accepted.clear()
-        self._refused.clear()
+            return path
+        return path.refused_twin(self.acceptance.refusal())
 
 
 class Change(NamedTuple):
@@ -101,15 +65,21 @@ class Rib:
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
         self._dirty: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
+        self._epoch = object()
 
     # --- learning ----------------------------------------------------------------------------------
 
-    def learn(
-        self, rib: AdjRibIn, family: Family, attributes: Attributes, nlris: Sequence[Nlri]
-    ) -> None:
-        """A peer announces prefixes with these attributes."""
+    def judge(self, rib: AdjRibIn, attributes: Attributes) -> Path:
+        """What an attribute block of a peer becomes; to be done once for each distinct block."""
+        path = Path(rib.source, attributes)
+        self._rejudge(path)
+        return path
+
+    def learn(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
+        """A peer announces prefixes with a judged attribute block."""
         table = rib.tables[family]
-        path = rib.known(attributes) or self._judge(rib, attributes)
+        if path.epoch is not self._epoch:
+            self._rejudge(path)
         if len(table) + len(nlris) > rib.limit:
             nlris = self._within_limit(rib, family, nlris)
         if rib.acceptance.exact is None:
@@ -169,24 +139,19 @@ class Rib:
             kept.append(nlri)
         return kept
 
-    def _judge(self, rib: AdjRibIn, attributes: Attributes) -> Path:
-        peer = rib.source.peer
-        refusal = import_refusal(peer, attributes, self.me) if peer else None
-        path = self._resolved(Path(rib.source, attributes, refusal))
-        outside = rib.acceptance.refusal()
-        rib.remember(path, Path(rib.source, attributes, refusal or outside) if outside else None)
-        return path
-
-    def _resolved(self, path: Path) -> Path:
-        """Set the kernel legs of a path, and whether the decision process may use it."""
-        if path.is_local:
+    def _rejudge(self, path: Path) -> bool:
+        """Ask the import policy and the resolver about a path; whether they say anything new."""
+        before = (path.refusal, path.nexthops, path.igp_metric)
+        path.epoch = self._epoch
+        peer = path.source.peer
+        if peer is None:
             path.eligible = True
-            return path
+            return False
+        path.refusal = import_refusal(peer, path.attributes, self.me) or path.not_accepted
         found = self.resolver.resolve(path.attributes.nexthop) if path.refusal is None else None
-        path.nexthops = found.nexthops if found else None
-        path.igp_metric = found.metric if found else 0
+        path.nexthops, path.igp_metric = found or (None, 0)
         path.eligible = found is not None
-        return path
+        return before != (path.refusal, path.nexthops, path.igp_metric)
 
     # --- deciding ----------------------------------------------------------------------------------
 
@@ -235,33 +200,23 @@ class Rib:
         self.me, self.resolver = me, resolver
         if same_self and not moved:
             return
+        # Paths that stand in no table now, but may be announced again, see by the epoch that they are out of date.
+        self._epoch = object()
         for rib in ribs:
-            changed = {
-                id(path)
-                for path in rib.paths()
-                if (not same_self or path.attributes.nexthop in moved) and self._rejudge(rib, path)
-            }
-            self._touch(rib, changed)
-
-    def _rejudge(self, rib: AdjRibIn, path: Path) -> bool:
-        """Judge one path again; whether anything came out differently."""
-        before = (path.refusal, path.nexthops, path.igp_metric)
-        peer, outside = rib.source.peer, rib.acceptance.refusal()
-        refusal = import_refusal(peer, path.attributes, self.me) if peer else None
-        path.refusal = refusal or (outside if path.refusal == outside else None)
-        self._resolved(path)
-        return before != (path.refusal, path.nexthops, path.igp_metric)
+            paths = {id(p): p for table in rib.tables.values() for p in table.values()}
+            self._touch(rib, {key for key, path in paths.items() if self._rejudge(path)})
 
     def accept(self, rib: AdjRibIn, acceptance: Acceptance) -> None:
         """A peer's acceptance changed: its stored announcements are judged by the new one, no refresh needed."""
         if acceptance == rib.acceptance:
             return
         rib.acceptance = acceptance
-        rib.forget_judgements()
+        self._epoch = object()
         for family, table in rib.tables.items():
             for nlri, old in list(table.items()):
-                path = rib.known(old.attributes) or self._judge(rib, old.attributes)
-                self._enter(rib, family, rib.variant(path, family, nlri), (nlri,))
+                if old.base.epoch is not self._epoch:
+                    self._rejudge(old.base)
+                self._enter(rib, family, rib.variant(old.base, family, nlri), (nlri,))
 
     def _touch(self, rib: AdjRibIn, changed: set[int]) -> None:
         if not changed:

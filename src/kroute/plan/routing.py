@@ -91,14 +91,14 @@ class Routing:
         self._outs: dict[ExportRules, AdjRibOut] = {}
         self._joining: list[PeerName] = []
         self._own_nexthops: dict[Family, bytes] = {}
-        self._local_attributes = Attributes()
+        self._own_path = self.rib.judge(self.local, Attributes())
 
     # --- what is wanted changes ---------------------------------------------------------------------
 
     def set_peers(
         self, peers: Mapping[PeerName, Peer], acceptances: Mapping[PeerName, Acceptance], now: float
     ) -> None:
-        """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies apply at once."""
+        """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies hold at once."""
         for name in [n for n in self.peers if n not in peers]:
             self._drop(name)
         for name, peer in peers.items():
@@ -127,7 +127,7 @@ class Routing:
             table = self.local.tables[family]
             news = [nlri for f, nlri in sources if f is family and nlri not in table]
             if news:
-                self.rib.learn(self.local, family, self._local_attributes, news)
+                self.rib.learn(self.local, family, self._own_path, news)
             if complete:
                 self.rib.forget(
                     self.local, family, [n for n in table if (family, n) not in sources]

@@ -1,0 +1,61 @@
+"""Asking the running daemon over its local socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from kroute.model.errors import KrouteError
+
+DEFAULT_SOCKET = "/run/kroute/kroute.sock"
+TIMEOUT = 15.0
+
+
+class Unreachable(KrouteError):
+    """The daemon does not answer."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("kroute", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self._path)
+
+
+def ask(path: str, resource: str, **query: str) -> Any:
+    """The daemon's JSON answer to one question.
+
+    Raises:
+        Unreachable: no daemon answers on that socket.
+        KrouteError: it answers with an error.
+    """
+    connection = _UnixConnection(path)
+    target = f"/v1/{resource}" + (f"?{urlencode(query)}" if query else "")
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(_explain(path, error)) from error
+    finally:
+        connection.close()
+    answer = json.loads(body) if body else None
+    if response.status >= 400:
+        raise KrouteError(answer.get("error", body.decode(errors="replace")))
+    return answer
+
+
+def _explain(path: str, error: Exception) -> str:
+    if not Path(path).exists():
+        return f"no daemon: {path} is not there. Is `kroute run` running on this node?"
+    if isinstance(error, PermissionError):
+        return f"{path}: only root may ask the daemon"
+    return f"{path}: the daemon does not answer: {error}"

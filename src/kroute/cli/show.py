@@ -1,0 +1,51 @@
+"""``kroute show``: look at the running daemon."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from kroute.cli import OK, UNREACHABLE
+from kroute.cli.client import DEFAULT_SOCKET, Unreachable, ask
+from kroute.codec.show import as_json, as_yaml, table
+
+WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser("show", help="look at the running daemon")
+    parser.add_argument("what", choices=WHAT)
+    parser.add_argument(
+        "--rejected", action="store_true", help="routes: the paths not used, and why"
+    )
+    add_output(parser)
+    parser.set_defaults(handler=run)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The options that all questions to the daemon share."""
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    parser.add_argument("--socket", default=DEFAULT_SOCKET, help="the daemon's local socket")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask and print."""
+    rejected = args.what == "routes" and args.rejected
+    try:
+        answer = ask(args.socket, args.what, **({"rejected": "1"} if rejected else {}))
+    except Unreachable as error:
+        print(f"kroute show: {error}", file=sys.stderr)
+        return UNREACHABLE
+    print(render("rejected" if rejected else args.what, answer, args.output), end="")
+    return OK
+
+
+def render(view: str, answer: Any, output: str) -> str:
+    """The answer in the form asked for; what is no list has no table and is shown as YAML."""
+    if output == "json":
+        return as_json(answer)
+    if output == "yaml" or not isinstance(answer, list):
+        return as_yaml(answer)
+    return table(view, answer)

@@ -1,0 +1,121 @@
+"""Answers as text for people (tables) and for programs (JSON, YAML). Pure; the CLI, tests and docs share it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import yaml
+
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], str]]
+
+
+def text(value: Any) -> str:
+    """A value as a table cell: nothing is a dash, a list is joined, a truth is a word."""
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value)
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as operators read them: ``42s``, ``3m12s``, ``5h07m``, ``12d03h``."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    for unit, sub, size, step in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // step:02d}{sub}"
+    return f"{whole}s"
+
+
+def _key(name: str) -> Callable[[Row], str]:
+    return lambda row: text(row.get(name))
+
+
+def _legs(row: Row) -> str:
+    hops = [leg["gateway"] or f"oif {leg['oif']}" for leg in row.get("nexthops", ())]
+    return ", ".join(hops) or ("local" if row.get("local") else "-")
+
+
+VIEWS: Final[Mapping[str, Sequence[Column]]] = {
+    "peers": (
+        ("PEER", _key("name")),
+        ("ADDRESS", _key("address")),
+        ("AS", _key("asn")),
+        ("KIND", _key("kind")),
+        ("STATE", _key("state")),
+        ("FOR", lambda r: duration(r.get("uptime"))),
+        ("RECEIVED", _key("received")),
+        ("STALE", _key("stale")),
+        ("ANNOUNCED", _key("announced")),
+        ("WHY NOT", _key("reason")),
+    ),
+    "routes": (
+        ("PREFIX", _key("prefix")),
+        ("NEXT HOPS", _legs),
+        ("FROM", _key("from")),
+        ("PATHS", _key("paths")),
+        ("STALE", _key("stale")),
+        ("WHY", _key("reason")),
+    ),
+    "rejected": (
+        ("PREFIX", _key("prefix")),
+        ("FROM", _key("from")),
+        ("NEXT HOP", _key("nexthop")),
+        ("WHY NOT", _key("reason")),
+    ),
+    "nodes": (
+        ("NODE", _key("name")),
+        ("ADDRESSES", _key("addresses")),
+        ("POD CIDRS", _key("podCIDRs")),
+        (
+            "SESSIONS",
+            lambda r: "own node" if r.get("own") else f"{r['established']}/{r['sessions']}",
+        ),
+        ("ROUTED", lambda r: f"{r['routed']}/{len(r['podCIDRs'])}"),
+    ),
+    "fib": (
+        ("PREFIX", _key("prefix")),
+        ("NEXT HOPS", _legs),
+        ("DESIRED", _key("desired")),
+        ("INSTALLED", _key("installed")),
+        ("NOTE", _key("note")),
+    ),
+    "problems": (
+        ("SEVERITY", _key("severity")),
+        ("OBJECT", _key("object")),
+        ("FIELD", _key("field")),
+        ("WHAT IS WRONG", _key("reason")),
+    ),
+}
+"""Columns of each table: heading and cell."""
+
+
+def table(view: str, rows: Sequence[Row]) -> str:
+    """Rows as an aligned table with headings; a sentence where there is nothing to show."""
+    if not rows:
+        return f"no {view}\n"
+    columns = VIEWS[view]
+    cells = [[heading for heading, _ in columns]]
+    cells += [[cell(row) for _, cell in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    lines = (
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+    return "\n".join(lines) + "\n"
+
+
+def as_json(value: Any) -> str:
+    """Stable JSON for programs."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def as_yaml(value: Any) -> str:
+    """The same as YAML."""
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))

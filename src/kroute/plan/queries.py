@@ -1,0 +1,277 @@
+"""Questions people ask, as pure functions of the daemon's memory.
+
+Each answer is a list of plain mappings with stable keys: `kroute show … -o json` prints them as they are, the
+tables show a choice of the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kroute.model.fib import Nexthops
+from kroute.model.net import Family, Nlri, Prefix, address_of, nlri_of, prefix_of
+from kroute.model.node import Node
+from kroute.model.problem import Problem, Severity
+from kroute.model.state import Desired, Observed
+from kroute.plan.decision import explain
+from kroute.plan.paths import Multipath, Path, Selection
+from kroute.plan.routing import PeerState, Routing
+
+Answer = dict[str, Any]
+
+
+def peers(routing: Routing, now: float) -> Iterator[Answer]:
+    """Every configured peer and its session."""
+    for state in sorted(routing.peers.values(), key=lambda s: s.peer.name):
+        yield _peer(state, now)
+
+
+def _peer(state: PeerState, now: float) -> Answer:
+    peer, negotiated = state.peer, state.negotiated if state.established else None
+    return {
+        "name": peer.name,
+        "kind": peer.kind.value,
+        "node": peer.node,
+        "address": str(peer.address),
+        "localAddress": str(peer.local_address),
+        "asn": peer.asn,
+        "state": state.state.value,
+        "uptime": round(now - state.since, 1) if state.established else None,
+        "families": [f.label for f in (negotiated.families if negotiated else peer.families)],
+        "holdTime": negotiated.hold_time if negotiated else peer.hold_time,
+        "received": len(state.adj_in),
+        "stale": sum(map(len, state.adj_in.stale.values())),
+        "announced": state.out.count(peer.name) if state.out else 0,
+        "endOfRib": sorted(f.label for f in state.ended) if state.established else [],
+        "limit": state.adj_in.limit,
+        "overLimit": sum(state.adj_in.over.values()),
+        "updates": state.updates,
+        "flaps": state.flaps,
+        "faults": state.faults,
+        "lastFault": state.last_fault,
+        "routerId": negotiated.router_id if negotiated else "",
+        "reason": peer_reason(state),
+    }
+
+
+def peer_reason(state: PeerState) -> str:
+    """Why a session is not up, in words; empty when it is."""
+    if state.established:
+        return ""
+    parts = [state.last_down.reason if state.last_down else "", state.attempt]
+    return "; ".join(p for p in parts if p) or "connecting"
+
+
+def routes(routing: Routing, rejected: bool = False) -> Iterator[Answer]:
+    """Every prefix with what was selected; or the paths that were not, each with its reason."""
+    for family in Family:
+        for nlri in sorted(routing.rib.candidates[family], key=lambda n: (n[1:], n[0])):
+            if rejected:
+                yield from _unused(routing, family, nlri)
+            else:
+                yield _route(routing, family, nlri)
+
+
+def _route(routing: Routing, family: Family, nlri: Nlri) -> Answer:
+    selection = routing.rib.loc[family].get(nlri)
+    verdicts = explain(routing.rib.rivals(family, nlri), routing.rib.legs)
+    used = [(p, why) for p, is_used, why in verdicts if is_used]
+    why = used[0][1] if used else verdicts[0][2]
+    return {
+        "prefix": str(prefix_of(family, nlri)),
+        "family": family.label,
+        "selected": selection is not None,
+        "from": [p.source.name for p, _ in used],
+        "best": selection.best.source.name if selection else "",
+        "nexthop": _address(selection.best) if selection else "",
+        "nexthops": legs(selection.nexthops if selection else None),
+        "local": bool(selection and selection.best.is_local),
+        "paths": len(verdicts),
+        "stale": any(_is_stale(routing, p, family, nlri) for p, _ in used),
+        "why": why.why.value,
+        "reason": why.text,
+    }
+
+
+def _unused(routing: Routing, family: Family, nlri: Nlri) -> Iterator[Answer]:
+    for path, used, why in explain(routing.rib.rivals(family, nlri), routing.rib.legs):
+        if not used:
+            yield {
+                "prefix": str(prefix_of(family, nlri)),
+                "family": family.label,
+                "from": path.source.name,
+                "nexthop": _address(path),
+                "why": why.why.value,
+                "reason": why.text,
+            }
+
+
+def _address(path: Path) -> str:
+    hop = path.attributes.nexthop
+    return str(address_of(hop)) if hop else ""
+
+
+def _is_stale(routing: Routing, path: Path, family: Family, nlri: Nlri) -> bool:
+    state = routing.peers.get(path.source.peer.name) if path.source.peer else None
+    return bool(state and nlri in state.adj_in.stale.get(family, ()))
+
+
+def legs(nexthops: Nexthops | None) -> list[Answer]:
+    """The kernel legs of a route."""
+    return [
+        {
+            "gateway": str(address_of(leg.gateway)) if leg.gateway else "",
+            "oif": leg.oif,
+            "weight": leg.weight,
+        }
+        for leg in nexthops or ()
+    ]
+
+
+def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[Answer]:
+    """Every node of the inventory, its sessions, and how many of its podCIDRs are routed."""
+    by_node: dict[str, list[PeerState]] = {}
+    for state in routing.peers.values():
+        by_node.setdefault(state.peer.node, []).append(state)
+    for node in sorted(observed.nodes.values(), key=lambda n: n.name):
+        sessions = by_node.get(node.name, [])
+        owned = [
+            p
+            for p in node.pod_cidrs
+            if desired.owners.get((Family(1 if p.version == 4 else 2), nlri_of(p))) == node.name
+        ]
+        yield {
+            "name": node.name,
+            "own": node.name == observed.me,
+            "addresses": [str(a) for a in node.addresses],
+            "podCIDRs": [str(p) for p in node.pod_cidrs],
+            "refusedPodCIDRs": [str(p) for p in node.pod_cidrs if p not in owned],
+            "sessions": len(sessions),
+            "established": sum(s.established for s in sessions),
+            "routed": sum(_is_routed(routing, p) for p in owned),
+        }
+
+
+def _is_routed(routing: Routing, prefix: Prefix) -> bool:
+    family = Family.IPV4 if prefix.version == 4 else Family.IPV6
+    return nlri_of(prefix) in routing.rib.loc[family]
+
+
+def problems(
+    desired: Desired, routing: Routing, now: float, patience: float = 10.0
+) -> tuple[Problem, ...]:
+    """Everything that is wrong: what the plan says, and what sessions and routes say."""
+    found = [*desired.problems]
+    for state in routing.peers.values():
+        found += _session_problems(state, now, patience)
+    return tuple(sorted(found, key=lambda p: (p.severity, p.object, p.field, p.reason)))
+
+
+def _session_problems(state: PeerState, now: float, patience: float) -> Iterable[Problem]:
+    name = state.peer.name
+    if not state.established and now - state.since > patience:
+        yield Problem(
+            object=name,
+            field="session",
+            reason=f"not established for {int(now - state.since)} s: {peer_reason(state)}",
+        )
+    over = sum(state.adj_in.over.values())
+    if over:
+        yield Problem(
+            object=name,
+            field="maxPrefixes",
+            reason=f"announced {over} prefixes over its limit of {state.adj_in.limit}; they are ignored",
+            severity=Severity.ERROR,
+        )
+    if state.faults:
+        yield Problem(
+            object=name,
+            field="update",
+            reason=f"{state.faults} faulty UPDATEs (RFC 7606), last: {state.last_fault}",
+        )
+
+
+def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) -> Answer:
+    """The whole story of the longest known prefix that covers this one, object to next hop, or where it ends."""
+    family = Family.IPV4 if prefix.version == 4 else Family.IPV6
+    nlri = _covering(routing, family, prefix)
+    owner = _owner(desired, observed, prefix)
+    story: list[str] = []
+    if owner is not None:
+        story.append(f"node {owner.name} owns {_pod_cidr(owner, prefix)} (spec.podCIDRs)")
+    else:
+        story.append(f"no node of the inventory owns {prefix}")
+    if nlri is None:
+        story.append(_missing(routing, observed, owner))
+        return {"prefix": str(prefix), "routed": False, "story": story, "paths": []}
+    found = prefix_of(family, nlri)
+    verdicts = explain(routing.rib.rivals(family, nlri), routing.rib.legs)
+    selection = routing.rib.loc[family].get(nlri)
+    story += [
+        f"{found} from {p.describe()}: {'used' if used else 'not used'}, {reason.text}"
+        for p, used, reason in verdicts
+    ]
+    story.append(_outcome(routing, family, nlri, selection))
+    return {
+        "prefix": str(found),
+        "routed": selection is not None,
+        "story": story,
+        "nexthops": legs(selection.nexthops if selection else None),
+        "paths": [
+            {
+                "from": p.source.name,
+                "nexthop": _address(p),
+                "used": used,
+                "why": r.why.value,
+                "reason": r.text,
+            }
+            for p, used, r in verdicts
+        ],
+    }
+
+
+def _covering(routing: Routing, family: Family, prefix: Prefix) -> Nlri | None:
+    known = routing.rib.candidates[family]
+    for length in range(prefix.prefixlen, -1, -1):
+        candidate = nlri_of(prefix.supernet(new_prefix=length))
+        if candidate in known:
+            return candidate
+    return None
+
+
+def _pod_cidr(node: Node, prefix: Prefix) -> Prefix:
+    return next(p for p in node.pod_cidrs if p.version == prefix.version and prefix.subnet_of(p))  # type: ignore[arg-type]
+
+
+def _owner(desired: Desired, observed: Observed, prefix: Prefix) -> Node | None:
+    for node in observed.nodes.values():
+        if any(p.version == prefix.version and prefix.subnet_of(p) for p in node.pod_cidrs):  # type: ignore[arg-type]
+            return node
+    return None
+
+
+def _missing(routing: Routing, observed: Observed, owner: Node | None) -> str:
+    if owner is None:
+        return "and no peer has announced a prefix that covers it"
+    if owner.name == observed.me:
+        return "it is our own, but nothing is announced: the inventory has not been listed yet"
+    sessions = [s for s in routing.peers.values() if s.peer.node == owner.name]
+    if not sessions:
+        return f"there is no session with {owner.name} and no other peer has announced it"
+    return "; ".join(
+        f"session {s.peer.name} is up but it has not announced it"
+        if s.established
+        else f"session {s.peer.name} is down: {peer_reason(s)}"
+        for s in sessions
+    )
+
+
+def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection | None) -> str:
+    if selection is None:
+        return "no path is usable: nothing is installed"
+    if selection.best.is_local:
+        source = routing.sources.get((family, nlri), "originated here")
+        return f"it is our own ({source}); the kernel reaches it through the pod bridge"
+    count = len(selection.paths) if isinstance(selection, Multipath) else 1
+    return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s)"
