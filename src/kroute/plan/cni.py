@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni
-from kroute.model.net import Prefix, family_of
+from kroute.model.net import Family, Prefix, family_of
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 
@@ -61,17 +61,19 @@ def _usable(prefix: Prefix) -> bool:
 
 def _ranges(node: Node) -> tuple[Prefix, ...]:
     """The first usable podCIDR of each family: the bridge holds one gateway address of each."""
-    first = {family_of(p): p for p in reversed(node.pod_cidrs) if _usable(p)}
-    return tuple(p for p in node.pod_cidrs if first.get(family_of(p)) == p)
+    first: dict[Family, Prefix] = {}
+    for prefix in node.pod_cidrs:
+        if _usable(prefix):
+            first.setdefault(family_of(prefix), prefix)
+    return tuple(first.values())
 
 
 def _unassigned(node: Node) -> Problem:
     return Problem(
         object=f"node/{node.name}",
         field="spec.podCIDRs",
-        reason="no podCIDR has been assigned to this node yet: its conflist is not written, and
-        pods "
-        "cannot start on a node that has none from before. In a cluster the controller manager "
+        reason="no podCIDR has been assigned to this node yet: its conflist is not written, and "
+        "pods cannot start on a node that has none from before. In a cluster the controller manager "
         "assigns it (--allocate-node-cidrs)",
     )
 
@@ -82,8 +84,8 @@ def _unusable(node: Node) -> Iterable[Problem]:
         if prefix in used:
             continue
         why = (
-            f"pods get their addresses from {_rival(prefix, used)}, this node's first of that
-            family" if _usable(prefix)
+            f"pods get addresses of {_rival(prefix, used)}, this node's first of that family"
+            if _usable(prefix)
             else "it has no room for pods"
         )
         yield Problem(
