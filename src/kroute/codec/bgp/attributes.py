@@ -8,24 +8,20 @@ back by :func:`split` as they came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from struct import iter_unpack, unpack
 
 from kroute.codec.bgp.aspath import (
     AS_TRANS,
-    AsPath,
     MalformedPath,
-    has_confederation,
     merge_as4_path,
     read_as_path,
     without_confederation,
 )
-from kroute.codec.bgp.drafts import AttributesDraft
-from kroute.codec.bgp.multiprotocol import HOST
+from kroute.codec.bgp.drafts import AttributesDraft, fresh_draft
 from kroute.codec.bgp.names import FLAGS, Code, attribute_name
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
-from kroute.model.bgp import Attributes, Origin, Unknown
+from kroute.codec.bgp.values import handlers_for, problem_with
+from kroute.model.bgp import Attributes, Unknown
 
 OPTIONAL = 0x80
 TRANSITIVE = 0x40
@@ -107,17 +103,11 @@ def _take(out: Split, flags: int, code: int, value: bytes) -> None:
         reason = "not known here though its flags say well-known"
         rule = "RFC 4271 §6.3"
         out.problems.append(
-            _problem(Action.WITHDRAW, code, reason, rule, Subcode.UNRECOGNIZED_WELL_KNOWN)
+            problem_with(Action.WITHDRAW, code, reason, rule, Subcode.UNRECOGNIZED_WELL_KNOWN)
         )
     elif flags & TRANSITIVE:
         kept = flags & (OPTIONAL | TRANSITIVE | PARTIAL)
         out.unknown.append(Unknown(flags=kept, code=code, value=value))
-
-
-def _problem(
-    action: Action, code: int, reason: str, rule: str, subcode: Subcode = Subcode.ATTRIBUTE_LENGTH
-) -> UpdateProblem:
-    return UpdateProblem(action, attribute_name(code), reason, rule, subcode)
 
 
 def _overrun(reason: str) -> UpdateProblem:
@@ -128,7 +118,7 @@ def _overrun(reason: str) -> UpdateProblem:
 
 def _bad_flags(flags: int, code: int) -> UpdateProblem:
     reason = f"flags {flags:#04x} instead of {FLAGS[code]:#04x}"
-    return _problem(Action.WITHDRAW, code, reason, "RFC 7606 §3 c", Subcode.ATTRIBUTE_FLAGS)
+    return problem_with(Action.WITHDRAW, code, reason, "RFC 7606 §3 c", Subcode.ATTRIBUTE_FLAGS)
 
 
 def _duplicate(code: int) -> UpdateProblem:
@@ -143,155 +133,9 @@ def _duplicate(code: int) -> UpdateProblem:
             f"{attribute_name(code)} appears twice",
             "RFC 7606 §3 g",
         )
-    return _problem(
+    return problem_with(
         Action.DISCARD, code, "appears again", "RFC 7606 §3 g", Subcode.MALFORMED_ATTRIBUTE_LIST
     )
-
-
-Handler = Callable[[AttributesDraft, bytes], UpdateProblem | None]
-
-_ORIGINS = tuple(Origin)
-
-
-def _origin(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if len(value) == 1 and value[0] < 3:
-        draft.origin = _ORIGINS[value[0]]
-        return None
-    if len(value) != 1:
-        return _wrong_length(Code.ORIGIN, value, "1", "RFC 7606 §7.1")
-    reason = f"value {value[0]}"
-    return _problem(Action.WITHDRAW, Code.ORIGIN, reason, "RFC 7606 §7.1", Subcode.INVALID_ORIGIN)
-
-
-def _next_hop(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if len(value) == 4 and HOST[value[0]]:
-        draft.nexthop = value
-        return None
-    if len(value) != 4:
-        return _wrong_length(Code.NEXT_HOP, value, "4", "RFC 7606 §7.3")
-    reason = f"{'.'.join(map(str, value))} is no host address"
-    return _problem(
-        Action.WITHDRAW, Code.NEXT_HOP, reason, "RFC 7606 §7.3", Subcode.INVALID_NEXT_HOP
-    )
-
-
-def _med(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if len(value) != 4:
-        return _wrong_length(Code.MULTI_EXIT_DISC, value, "4", "RFC 7606 §7.4")
-    draft.med = int.from_bytes(value, "big")
-    return None
-
-
-def _local_pref(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if len(value) != 4:
-        return _wrong_length(Code.LOCAL_PREF, value, "4", "RFC 7606 §7.5")
-    draft.local_pref = int.from_bytes(value, "big")
-    return None
-
-
-def _atomic_aggregate(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if value:
-        return _wrong_length(Code.ATOMIC_AGGREGATE, value, "0", "RFC 7606 §7.6", Action.DISCARD)
-    draft.atomic_aggregate = True
-    return None
-
-
-def _communities(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if not value or len(value) % 4:
-        return _wrong_length(Code.COMMUNITIES, value, "a multiple of 4", "RFC 7606 §7.8")
-    draft.communities = tuple(sorted(set(unpack(f">{len(value) >> 2}I", value))))
-    return None
-
-
-def _extended_communities(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if not value or len(value) % 8:
-        return _wrong_length(Code.EXTENDED_COMMUNITIES, value, "a multiple of 8", "RFC 7606 §7.14")
-    draft.extended_communities = tuple(sorted({x for (x,) in iter_unpack("8s", value)}))
-    return None
-
-
-def _large_communities(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if not value or len(value) % 12:
-        return _wrong_length(Code.LARGE_COMMUNITY, value, "a multiple of 12", "RFC 8092 §6")
-    draft.large_communities = tuple(sorted(set(iter_unpack(">III", value))))
-    return None
-
-
-def _originator_id(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if len(value) != 4:
-        return _wrong_length(Code.ORIGINATOR_ID, value, "4", "RFC 7606 §7.9")
-    draft.originator_id = value
-    return None
-
-
-def _cluster_list(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    if not value or len(value) % 4:
-        return _wrong_length(Code.CLUSTER_LIST, value, "a multiple of 4", "RFC 7606 §7.10")
-    draft.cluster_list = tuple(x for (x,) in iter_unpack("4s", value))
-    return None
-
-
-def _wrong_length(
-    code: Code, value: bytes, wanted: str, rule: str, action: Action = Action.WITHDRAW
-) -> UpdateProblem:
-    return _problem(action, code, f"{len(value)} octets instead of {wanted}", rule)
-
-
-def _aggregator(asn_size: int) -> Handler:
-    """The reader of AGGREGATOR with AS numbers of ``asn_size`` octets."""
-
-    def read(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-        if len(value) != asn_size + 4:
-            wanted = str(asn_size + 4)
-            rule = "RFC 7606 §7.7"
-            return _wrong_length(Code.AGGREGATOR, value, wanted, rule, Action.DISCARD)
-        asn = int.from_bytes(value[:asn_size], "big")
-        if not asn:
-            return _problem(Action.DISCARD, Code.AGGREGATOR, "AS 0", "RFC 7607 §2")
-        draft.aggregator = (asn, value[asn_size:])
-        return None
-
-    return read
-
-
-def _as_path(asn_size: int, internal: bool) -> Handler:
-    """The reader of AS_PATH; equal octets give the same object, for most blocks of a peer differ elsewhere."""
-    known: dict[bytes, AsPath] = {}
-
-    def read(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-        path = known.get(value)
-        if path is None:
-            try:
-                path = read_as_path(value, asn_size)
-            except MalformedPath as error:
-                return _bad_path(str(error), "RFC 7606 §7.2")
-            if not internal and has_confederation(path):
-                return _bad_path("confederation segment from outside", "RFC 5065 §5")
-            if len(known) >= _KNOWN_PATHS:
-                known.clear()
-            known[value] = path
-        draft.as_path = path
-        return None
-
-    return read
-
-
-_KNOWN_PATHS = 1024
-
-
-def _bad_path(reason: str, rule: str) -> UpdateProblem:
-    return _problem(Action.WITHDRAW, Code.AS_PATH, reason, rule, Subcode.MALFORMED_AS_PATH)
-
-
-def _discarded(code: Code, reason: str, rule: str) -> Handler:
-    """The reader of an attribute that has no business on this session."""
-    problem = _problem(Action.DISCARD, code, reason, rule)
-    return lambda draft, value: problem
-
-
-def _later(draft: AttributesDraft, value: bytes) -> UpdateProblem | None:
-    """AS4_PATH and AS4_AGGREGATOR of a 2-octet session are merged when all else is read."""
-    return None
 
 
 class AttributeReader:
@@ -302,7 +146,7 @@ class AttributeReader:
 
     def __init__(self, *, asn4: bool, internal: bool) -> None:
         self._asn4 = asn4
-        self._handlers = _handlers(asn4, internal)
+        self._handlers = handlers_for(asn4, internal)
 
     def read(
         self, parts: Split, nexthop: bytes | None = None, link_local: bytes = b""
@@ -312,7 +156,7 @@ class AttributeReader:
         ``nexthop`` and ``link_local`` replace NEXT_HOP where the routes come with an MP_REACH_NLRI of their
         own. Attributes with a problem keep their default; the caller looks at the greatest action.
         """
-        draft = AttributesDraft()
+        draft = fresh_draft()
         handlers = self._handlers
         values = parts.values
         problems = parts.problems
@@ -332,40 +176,11 @@ class AttributeReader:
         return draft.freeze(), problems
 
 
-def _handlers(asn4: bool, internal: bool) -> dict[int, Handler]:
-    """The reader of each known attribute, for one kind of session."""
-    outside = "from an external peer"
-    use: dict[int, Handler] = {
-        Code.ORIGIN: _origin,
-        Code.AS_PATH: _as_path(4 if asn4 else 2, internal),
-        Code.NEXT_HOP: _next_hop,
-        Code.MULTI_EXIT_DISC: _med,
-        Code.LOCAL_PREF: _local_pref,
-        Code.ATOMIC_AGGREGATE: _atomic_aggregate,
-        Code.AGGREGATOR: _aggregator(4 if asn4 else 2),
-        Code.COMMUNITIES: _communities,
-        Code.ORIGINATOR_ID: _originator_id,
-        Code.CLUSTER_LIST: _cluster_list,
-        Code.EXTENDED_COMMUNITIES: _extended_communities,
-        Code.LARGE_COMMUNITY: _large_communities,
-        Code.AS4_PATH: _later,
-        Code.AS4_AGGREGATOR: _later,
-    }
-    if not internal:
-        use[Code.LOCAL_PREF] = _discarded(Code.LOCAL_PREF, outside, "RFC 7606 §7.5")
-        use[Code.ORIGINATOR_ID] = _discarded(Code.ORIGINATOR_ID, outside, "RFC 7606 §7.9")
-        use[Code.CLUSTER_LIST] = _discarded(Code.CLUSTER_LIST, outside, "RFC 7606 §7.10")
-    if asn4:
-        for code in (Code.AS4_PATH, Code.AS4_AGGREGATOR):
-            use[code] = _discarded(code, "on a session with 4-octet AS numbers", "RFC 6793 §4.1")
-    return use
-
-
 def _missing(values: dict[int, bytes], nexthop: bytes | None) -> list[UpdateProblem]:
     """The mandatory attributes that are not there."""
     mandatory = [Code.ORIGIN, Code.AS_PATH] + ([Code.NEXT_HOP] if nexthop is None else [])
     return [
-        _problem(Action.WITHDRAW, code, "missing", "RFC 7606 §3 d", Subcode.MISSING_WELL_KNOWN)
+        problem_with(Action.WITHDRAW, code, "missing", "RFC 7606 §3 d", Subcode.MISSING_WELL_KNOWN)
         for code in mandatory
         if code not in values
     ]
@@ -394,4 +209,4 @@ def _merge_as4(draft: AttributesDraft, values: dict[int, bytes]) -> list[UpdateP
 
 
 def _bad_as4(code: Code, reason: str) -> UpdateProblem:
-    return _problem(Action.DISCARD, code, reason, "RFC 6793 §6")
+    return problem_with(Action.DISCARD, code, reason, "RFC 6793 §6")

@@ -16,12 +16,14 @@ from kroute.codec.bgp.attributes import AttributeReader, Split, split
 from kroute.codec.bgp.multiprotocol import (
     Reach,
     cut_reach,
+    family_text,
     not_negotiated,
     read_reach,
     read_unreach,
 )
 from kroute.codec.bgp.names import Code
 from kroute.codec.bgp.nlri import IPV4_SIZE, UNUSED, read_nlri
+from kroute.codec.bgp.plain import PlainReader
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
 from kroute.model.bgp import Attributes, Negotiated
 from kroute.model.net import Family, Nlri
@@ -33,6 +35,9 @@ Step = tuple[Family, P | None, list[Nlri]]
 
 CACHED_BLOCKS = 16384
 """Blocks a generation of the cache holds; there are two."""
+
+_EMPTY_UNREACH = 7
+"""Octets of an attribute block that has an MP_UNREACH_NLRI without prefixes and nothing else, at most."""
 
 _V4 = Family.IPV4
 _V6 = Family.IPV6
@@ -68,7 +73,16 @@ class UpdateDecoder(Generic[P]):
     ``cached_blocks``.
     """
 
-    __slots__ = ("_extended_nexthop", "_families", "_limit", "_make", "_old", "_reader", "_young")
+    __slots__ = (
+        "_extended_nexthop",
+        "_families",
+        "_limit",
+        "_make",
+        "_old",
+        "_plain",
+        "_reader",
+        "_young",
+    )
 
     def __init__(
         self,
@@ -81,6 +95,7 @@ class UpdateDecoder(Generic[P]):
         self._families = frozenset(negotiated.families)
         self._extended_nexthop = negotiated.extended_nexthop
         self._reader = AttributeReader(asn4=negotiated.asn4, internal=internal)
+        self._plain = PlainReader(internal=internal) if negotiated.asn4 else None
         self._make = make
         self._limit = cached_blocks
         self._young: dict[bytes | tuple[bytes, bytes], P] = {}
@@ -95,7 +110,7 @@ class UpdateDecoder(Generic[P]):
         return self.decode_run((body,))
 
     def decode_run(self, bodies: Iterable[bytes]) -> Decoded[P]:
-        """What a run of UPDATEs says; neighbouring announcements with the same path are one step.
+        """What a run of UPDATEs says; neighbours that announce one prefix each with the same path are one step.
 
         Raises:
             UpdateError: the session must be reset; nothing of the run counts, for the session's routes go with it.
@@ -129,23 +144,44 @@ class UpdateDecoder(Generic[P]):
                             nlris = [nlri]
                             steps.append((family, path, nlris))
                         continue
+                elif len(body) == end and self._multiprotocol(body[4:], out):
+                    last = None
+                    known = self._young.get
+                    continue
             last = None
             self._update(body, out)
             known = self._young.get
         return out
 
     def _learn(self, block: bytes) -> P | None:
-        """The path of a block with IPv4 routes, read if need be; None if anything about it is unusual."""
-        path = self._recall(block)
-        if path is None and _V4 in self._families:
-            parts = split(block)
-            values = parts.values
-            if not parts.problems and 14 not in values and 15 not in values:
-                attributes, problems = self._reader.read(parts)
-                if not problems:
-                    path = self._make(_V4, attributes)
-                    self._remember(block, path)
+        """The path of a block of IPv4 routes that is not in the young generation; None if it is unusual."""
+        path = self._old.get(block)
+        if path is None:
+            if _V4 not in self._families:
+                return None
+            attributes = self._plain.read(block) if self._plain else None
+            if attributes is None:
+                attributes = self._read_carefully(block)
+                if attributes is None:
+                    return None
+            path = self._make(_V4, attributes)
+        if len(self._young) < self._limit:
+            self._young[block] = path
+        else:
+            self._remember(block, path)
         return path
+
+    def _read_carefully(self, block: bytes) -> Attributes | None:
+        """The attributes of a block without multiprotocol routes and without errors; None for any other."""
+        parts = split(block)
+        if parts.problems or 14 in parts.values or 15 in parts.values:
+            return None
+        attributes, problems = self._reader.read(parts)
+        if problems:
+            return None
+        if self._plain:
+            self._plain.remember(block, attributes)
+        return attributes
 
     def _recall(self, key: bytes | tuple[bytes, bytes]) -> P | None:
         """What stands for a key in the cache, either generation."""
@@ -174,12 +210,17 @@ class UpdateDecoder(Generic[P]):
             withdrawn, announced = [], []
         if withdrawn:
             out.steps.append((_V4, None, withdrawn))
-        if announced and (path := self._learn(block)) is not None:
+        path = None
+        if announced:
+            path = self._recall(block)
+            if path is None:
+                path = self._learn(block)
+        if path is not None:
             out.steps.append((_V4, path, announced))
-        elif announced or not self._known_multiprotocol(block, out):
-            self._block(block, announced, out, alone=not withdrawn)
+        elif block or announced:
+            self._block(block, announced, bool(announced_field), out)
 
-    def _known_multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
+    def _multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
         """Take a block whose routes are in MP_REACH_NLRI from the cache, if its path is there."""
         parts = cut_reach(block)
         if parts is None:
@@ -192,31 +233,30 @@ class UpdateDecoder(Generic[P]):
         out.steps.append((family, path, read_nlri(family, nlri)))
         return True
 
-    def _block(self, block: bytes, announced: list[Nlri], out: Decoded[P], *, alone: bool) -> None:
-        """Any attribute block, and the IPv4 prefixes behind it. ``alone``: it is all that the UPDATE has."""
+    def _block(self, block: bytes, announced: list[Nlri], located: bool, out: Decoded[P]) -> None:
+        """Any attribute block, and the IPv4 prefixes behind it; ``located``: there were some, wanted or not."""
         parts = split(block)
         values = parts.values
         unreach = values.pop(Code.MP_UNREACH_NLRI, None)
         value = values.pop(Code.MP_REACH_NLRI, None)
-        reach = (
-            None if value is None else read_reach(value, extended_nexthop=self._extended_nexthop)
-        )
+        extended = self._extended_nexthop
+        reach = None if value is None else read_reach(value, extended_nexthop=extended)
         if unreach is not None:
-            self._withdraw(unreach, out, alone=alone and not (announced or values or value))
+            self._withdraw(unreach, out, alone=len(block) <= _EMPTY_UNREACH)
         if announced:
-            self._announce(_V4, announced, *self._reader.read(parts), out, None)
+            key = block if unreach is None and value is None else None
+            self._announce(_V4, announced, *self._reader.read(parts), out, key)
         if reach is not None:
             values.pop(Code.NEXT_HOP, None)  # RFC 4760 §3: not for these routes
             self._announce_reach(reach, parts, out, None if unreach or announced else block)
-        elif not announced:
+        elif not located:
             self._nothing_reachable(parts, out)
 
     def _withdraw(self, value: bytes, out: Decoded[P], *, alone: bool) -> None:
         """An MP_UNREACH_NLRI; without prefixes and ``alone`` it is End-of-RIB (RFC 4724 §2)."""
         family, nlri = read_unreach(value)
         if family is None or family not in self._families:
-            what = f"AFI {value[0] << 8 | value[1]} SAFI {value[2]}"
-            out.note(not_negotiated(Code.MP_UNREACH_NLRI.name, what))
+            out.note(not_negotiated(Code.MP_UNREACH_NLRI.name, family_text(value)))
         elif nlri:
             out.steps.append((family, None, read_nlri(family, nlri)))
         elif alone:
@@ -228,9 +268,7 @@ class UpdateDecoder(Generic[P]):
         """The routes of an MP_REACH_NLRI; ``block`` is given if their path may be remembered."""
         family = reach.family
         if family is None or family not in self._families:
-            out.note(
-                reach.problem or not_negotiated(Code.MP_REACH_NLRI.name, f"{family!r} unicast")
-            )
+            out.note(not_negotiated(Code.MP_REACH_NLRI.name, reach.label))
             return
         nlris = read_nlri(family, reach.field)
         attributes, problems = self._reader.read(parts, reach.nexthop, reach.link_local)
@@ -246,7 +284,7 @@ class UpdateDecoder(Generic[P]):
         attributes: Attributes,
         problems: list[UpdateProblem],
         out: Decoded[P],
-        key: tuple[bytes, bytes] | None,
+        key: bytes | tuple[bytes, bytes] | None,
     ) -> None:
         """Announce prefixes, or withdraw them if their attributes are wrong (RFC 7606 §2)."""
         for problem in problems:

@@ -14,7 +14,7 @@ from kroute.model.bgp import AsSegment, Attributes, Origin, SegmentType, Unknown
 
 
 class AttributesDraft:
-    """The fields of :class:`Attributes`, still assignable; starts with the defaults."""
+    """The fields of :class:`Attributes`, still assignable; none is set at first."""
 
     __slots__ = (
         "aggregator",
@@ -33,26 +33,45 @@ class AttributesDraft:
         "unknown",
     )
 
-    def __init__(self) -> None:
-        self.origin: Origin = Origin.IGP
-        self.as_path: tuple[AsSegment, ...] = ()
-        self.nexthop: bytes = b""
-        self.link_local: bytes = b""
-        self.med: int | None = None
-        self.local_pref: int | None = None
-        self.atomic_aggregate: bool = False
-        self.aggregator: tuple[int, bytes] | None = None
-        self.communities: tuple[int, ...] = ()
-        self.extended_communities: tuple[bytes, ...] = ()
-        self.large_communities: tuple[tuple[int, int, int], ...] = ()
-        self.originator_id: bytes | None = None
-        self.cluster_list: tuple[bytes, ...] = ()
-        self.unknown: tuple[Unknown, ...] = ()
+    origin: Origin
+    as_path: tuple[AsSegment, ...]
+    nexthop: bytes
+    link_local: bytes
+    med: int | None
+    local_pref: int | None
+    atomic_aggregate: bool
+    aggregator: tuple[int, bytes] | None
+    communities: tuple[int, ...]
+    extended_communities: tuple[bytes, ...]
+    large_communities: tuple[tuple[int, int, int], ...]
+    originator_id: bytes | None
+    cluster_list: tuple[bytes, ...]
+    unknown: tuple[Unknown, ...]
 
     def freeze(self) -> Attributes:
         """This very object as a frozen :class:`Attributes`."""
         self.__class__ = Attributes  # type: ignore[assignment]
         return cast(Attributes, self)
+
+
+def fresh_draft() -> AttributesDraft:
+    """A draft with the defaults of :class:`Attributes`."""
+    draft = AttributesDraft()
+    draft.origin = Origin.IGP
+    draft.as_path = ()
+    draft.nexthop = b""
+    draft.link_local = b""
+    draft.med = None
+    draft.local_pref = None
+    draft.atomic_aggregate = False
+    draft.aggregator = None
+    draft.communities = ()
+    draft.extended_communities = ()
+    draft.large_communities = ()
+    draft.originator_id = None
+    draft.cluster_list = ()
+    draft.unknown = ()
+    return draft
 
 
 class _SegmentDraft:

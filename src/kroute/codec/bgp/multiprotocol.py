@@ -30,6 +30,8 @@ class Reach:
     link_local: bytes
     field: bytes
     """The NLRI, unread."""
+    label: str = ""
+    """AFI and SAFI in words."""
     problem: UpdateProblem | None = None
 
 
@@ -70,12 +72,12 @@ def read_reach(value: bytes, *, extended_nexthop: bool) -> Reach:
     family = _FAMILIES.get((value[0] << 8 | value[1], value[2]))
     nexthop, field = value[4 : start - 1], value[start:]
     if family is None:
-        return Reach(None, b"", b"", field, _unknown_family("MP_REACH_NLRI", value))
+        return Reach(None, b"", b"", field, family_text(value))
     if len(nexthop) not in _NEXTHOP_SIZES[family]:
         words = f"MP_REACH_NLRI for {family.label} has a next hop of {len(nexthop)} octets"
         raise _malformed(words, "RFC 7606 §7.11")
     problem = _check_nexthop(family, nexthop, extended_nexthop)
-    return Reach(family, *_addresses(nexthop), field, problem)
+    return Reach(family, *_addresses(nexthop), field, family_text(value), problem)
 
 
 def read_unreach(value: bytes) -> tuple[Family | None, bytes]:
@@ -94,8 +96,11 @@ def not_negotiated(name: str, what: str) -> UpdateProblem:
     return UpdateProblem(Action.DISCARD, name, f"{what} was not negotiated", "RFC 4760 §7")
 
 
-def _unknown_family(name: str, value: bytes) -> UpdateProblem:
-    return not_negotiated(name, f"AFI {value[0] << 8 | value[1]} SAFI {value[2]}")
+def family_text(value: bytes) -> str:
+    """AFI and SAFI of a multiprotocol attribute in words; ``ipv6 unicast`` for a family that kroute knows."""
+    afi, safi = value[0] << 8 | value[1], value[2]
+    family = _FAMILIES.get((afi, safi))
+    return f"AFI {afi} SAFI {safi}" if family is None else f"{family.label} unicast"
 
 
 def _addresses(nexthop: bytes) -> tuple[bytes, bytes]:

@@ -49,6 +49,8 @@ def read_nlri(family: Family, field: bytes) -> list[Nlri]:
     sizes, pattern = _FIELDS[family]
     bits = field[0]
     size = sizes[bits]
+    if len(field) == size and not field[-1] & UNUSED[bits]:
+        return [field]
     if size and not UNUSED[bits]:
         count, rest = divmod(len(field), size)
         if not rest and field[::size] == field[:1] * count:  # all of one length, as podCIDRs are
