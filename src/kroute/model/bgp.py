@@ -191,13 +191,16 @@ class Attributes:
     @property
     def as_path_length(self) -> int:
         """Length to compare: an AS_SET counts 1 (RFC 4271 §9.1.2.2 a), confederation segments 0 (RFC 5065 §5.3)."""
+        path = self.as_path
+        if len(path) == 1 and path[0].type is SegmentType.AS_SEQUENCE:  # nearly every path; the route path asks
+            return len(path[0].asns)
         return sum(
             len(s.asns)
             if s.type is SegmentType.AS_SEQUENCE
             else 1
             if s.type is SegmentType.AS_SET
             else 0
-            for s in self.as_path
+            for s in path
         )
 
     @property
