@@ -192,7 +192,7 @@ class Attributes:
     def as_path_length(self) -> int:
         """Length to compare: an AS_SET counts 1 (RFC 4271 §9.1.2.2 a), confederation segments 0 (RFC 5065 §5.3)."""
         path = self.as_path
-        if len(path) == 1 and path[0].type is SegmentType.AS_SEQUENCE:  # nearly every path; the route path asks
+        if len(path) == 1 and path[0].type is SegmentType.AS_SEQUENCE:  # nearly every path there is
             return len(path[0].asns)
         return sum(
             len(s.asns)
