@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ONLY ?=
 
-.PHONY: help setup setup-python setup-bench fmt check test interop labs labs-containerlab bench demo docs lock clean
+.PHONY: help setup setup-python setup-bench fmt check test interop interop-cni labs labs-containerlab bench demo docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test: setup ## check, then every test suite; needs root
 
 interop: setup ## kroute against real BIRD, FRR and GoBGP
 	@$(BIN)/pytest tests/interop
+
+interop-cni: setup ## the conflist with the newest CNI plugins, built by Go (CNI 1.1.0: STATUS, GC)
+	@scripts/interop-cni
 
 labs: setup ## every lab: up, its checks, down
 	@$(BIN)/pytest tests/labs
