@@ -44,9 +44,7 @@ def plan(observed: Observed) -> Desired:
     return Desired(
         peers=peers,
         originations=originations(view),
-        conflist=conflist(me, network, _uplink_mtu(me, observed.kernel))
-        if network.enabled
-        else None,
+        conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
         complete=observed.listed,
         problems=(

@@ -1,0 +1,238 @@
+"""The daemon: the composition root that wires drivers to the core, and the one TaskGroup they run in.
+
+``road`` moves routes, ``control`` moves everything else, ``answers`` tells people about both, ``metrics`` tells
+Prometheus. Nothing here decides (that is :mod:`kroute.plan`) and nothing here touches the outside (that is
+:mod:`kroute.drivers`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from kroute.codec.frames import Frame
+from kroute.daemon.answers import Desk
+from kroute.daemon.control import Control
+from kroute.daemon.marks import remember_protocol
+from kroute.daemon.road import Road
+from kroute.drivers import systemd
+from kroute.drivers.cni import CniDirectory
+from kroute.drivers.config_file import ConfigFile
+from kroute.drivers.fib import Fib
+from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
+from kroute.drivers.inventory import inventory_driver
+from kroute.drivers.kernel import KernelWatcher
+from kroute.drivers.speaker import Speaker, SpeakerEvent
+from kroute.model.cni import Conflist
+from kroute.model.config import Cni, Config
+from kroute.model.errors import ConfigError, DriverError
+from kroute.model.kernel import KernelState
+from kroute.model.net import Family
+from kroute.model.problem import Problem, Severity
+from kroute.model.state import Observed
+from kroute.plan.observe import ConfigChanged, KernelChanged
+from kroute.plan.routing import Routing
+from kroute.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+
+TICK = 0.5
+"""Seconds between looks at deadlines."""
+
+
+def node_name(config: Config) -> str:
+    """The own node's name: configuration, $NODE_NAME, host name."""
+    return config.node_name or os.environ.get("NODE_NAME", "") or socket.gethostname()
+
+
+class Daemon:
+    """One run of kroute on one node."""
+
+    def __init__(self, config: Config, config_file: ConfigFile) -> None:
+        self.config = config
+        self.clock = time.monotonic
+        legs, restart = config.bgp.multipath, config.bgp.graceful_restart
+        self.routing = Routing(now=self.clock(), legs=legs, deferral=float(restart.deferral_time))
+        self.fib = (
+            Fib.from_config(config.fib, remember_protocol(config)) if config.fib.enabled else None
+        )
+        self.speaker = Speaker(
+            on_frames=self._on_frames,
+            on_event=self._on_speaker,
+            user=config.speaker.user,
+        )
+        self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
+        self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
+        self.control = Control(
+            Observed(me=node_name(config), config=config), self.road, self.conflist.want, self.clock
+        )
+        self.desk = Desk(self)
+        self.config_problem: tuple[Problem, ...] = ()
+        self._config_file = config_file
+        self._stop = asyncio.Event()
+        self._servers: list[HttpServer] = []
+        self._was_ready = False
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live until SIGTERM or SIGINT. Leaves routes and files as they are (law 4)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self._servers.append(
+            serve_unix(Path(self.config.paths.run) / "kroute.sock", self.desk.respond)
+        )
+        if self.config.http.enabled:
+            self._serve_http()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(job, name=name)
+                    for name, job in (
+                        ("control", self.control.run()),
+                        ("conflist", self.conflist.run()),
+                        ("ticks", self._tick_for_ever()),
+                    )
+                ]
+                await self._start(group, tasks)
+                await self._stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._end()
+
+    async def _start(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
+        """Open the outside: kernel first, since sessions tell peers what an earlier life left there."""
+        if self.fib is not None:
+            await self.fib.start()
+            state = self.fib.state()
+            self.control.forwarding = tuple(f for f in Family if state.installed.get(f, 0))
+        watcher = KernelWatcher(
+            self._on_kernel, own_protocols=self._own_protocols(), table=self.config.fib.table
+        )
+        watcher.start()
+        await self.speaker.start()
+        driver = inventory_driver(self.config.inventory)
+        tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
+        tasks.append(group.create_task(self._config_file.watch(self._on_config), name="config"))
+        # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    async def _end(self) -> None:
+        with suppress(DriverError):
+            systemd.stopping()
+        for server in self._servers:
+            server.close()
+        await self.speaker.stop()
+        if self.fib is not None:
+            self.fib.close()
+        log.info("stopped; routes and conflist stay as they are")
+
+    def _own_protocols(self) -> frozenset[int]:
+        return frozenset({self.config.fib.protocol, *self.config.fib.former_protocols})
+
+    def _serve_http(self) -> None:
+        http = self.config.http
+        try:
+            self._servers.append(serve_tcp(http.address, http.port, self.desk.respond))
+        except DriverError as error:
+            self._report(
+                "http", (Problem(object="http", reason=str(error), severity=Severity.ERROR),)
+            )
+            log.error("%s", error)
+
+    # --- events ---------------------------------------------------------------------------------------
+
+    def _report(self, source: str, problems: tuple[Problem, ...]) -> None:
+        self.control.report(source, problems)
+
+    def _on_frames(self, frames: list[Frame]) -> None:
+        self.road.on_frames(frames)
+
+    def _on_speaker(self, event: SpeakerEvent) -> None:
+        """The speaker process ended, or runs (again)."""
+        if event.running:
+            self._report("speaker", ())
+            return
+        log.error("speaker ended reason=%s; the kernel keeps forwarding", event.reason)
+        self._report(
+            "speaker", (Problem(object="speaker", reason=event.reason, severity=Severity.ERROR),)
+        )
+        self.control.restarting = True
+        self.control.forwarding = tuple(Family) if self.fib is not None else ()
+        self.road.speaker_died()
+        self.control.replan()
+
+    def _on_kernel(self, state: KernelState) -> None:
+        self.control.post(KernelChanged(state))
+
+    def _on_config(self, outcome: Config | ConfigError) -> None:
+        """A new version of the file: in force from now on, or refused with its reasons."""
+        if isinstance(outcome, ConfigError):
+            log.error("configuration refused, the one before stays in force: %s", outcome)
+            self._report(
+                "config",
+                tuple(
+                    Problem(
+                        object=f"file/{outcome.source}",
+                        field=c.path,
+                        reason=f"{c.reason}; the configuration before stays in force",
+                        severity=Severity.ERROR,
+                    )
+                    for c in outcome.complaints
+                ),
+            )
+            return
+        self._report("config", ())
+        if outcome != self.control.observed.config:
+            log.info("configuration changed")
+            self.control.post(ConfigChanged(outcome))
+
+    # --- time -----------------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self.clock()
+        self.routing.tick(now)
+        self.road.flush()
+        if not self.routing.waiting_for(now):
+            self._in_sync()
+        if not self._was_ready and not self.desk.missing():
+            self._was_ready = True
+            log.info("ready")
+            with suppress(DriverError):
+                systemd.ready("forwarding")
+
+    def _in_sync(self) -> None:
+        """All that could be learned has been: what nobody announced may go, and we are no longer restarting."""
+        if self.fib is not None:
+            self.fib.complete(True)
+        if self.control.restarting:
+            self.control.restarting = False
+            self.control.replan()
+
+
+class NoFib:
+    """Stands where the FIB driver does on a node that installs nothing."""
+
+    def update(self, family: Family, changes: object) -> None:
+        """Nothing is installed."""
+
+
+def _write_conflist(wish: tuple[Cni, Conflist]) -> tuple[Problem, ...]:
+    config, wanted = wish
+    return CniDirectory(config).apply(wanted)

@@ -1,0 +1,199 @@
+"""The information desk: health, readiness, and answers to `kroute show` and the looking glass.
+
+Called from the threads of the HTTP servers. It only reads; what it walks over is copied first (a `list()` of a
+dict is atomic in CPython), so that an answer of many routes never holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+from kroute import __version__
+from kroute.codec.config import dump_config
+from kroute.drivers.http import Answer
+from kroute.model.fib import FibState
+from kroute.model.net import Family, prefix_of
+from kroute.model.problem import Problem, Severity
+from kroute.plan import queries
+
+if TYPE_CHECKING:
+    from kroute.daemon import Daemon
+
+PEER_PATIENCE = 15.0
+"""Seconds after which a session that does not come up is given up for readiness, and called a problem."""
+
+
+class Desk:
+    """Answers questions about one daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._resources: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
+            "peers": lambda _q: list(queries.peers(daemon.routing, daemon.clock())),
+            "routes": lambda q: list(queries.routes(daemon.routing, rejected="rejected" in q)),
+            "nodes": lambda _q: list(
+                queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
+            ),
+            "fib": lambda _q: self.fib(),
+            "config": lambda _q: dump_config(daemon.control.observed.config),
+            "problems": lambda _q: [asdict(p) for p in self.problems()],
+            "status": lambda _q: self.status(),
+            "why": self._why,
+        }
+
+    def respond(self, path: str, query: Mapping[str, str]) -> Answer | None:
+        """The answer to a GET, or None where there is nothing."""
+        if path == "/healthz":
+            return Answer(HTTPStatus.OK, b'{"ok": true}\n')
+        if path == "/readyz":
+            missing = self.missing()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
+            return _json({"ready": not missing, "missing": missing}, status)
+        if path == "/metrics":
+            from kroute.daemon.metrics import exposition  # noqa: PLC0415 - only where somebody scrapes
+
+            return Answer(
+                HTTPStatus.OK, exposition(self._daemon), "text/plain; version=0.0.4; charset=utf-8"
+            )
+        resource = self._resources.get(path.removeprefix("/v1/"))
+        if resource is None or not path.startswith("/v1/"):
+            return None
+        try:
+            return _json(resource(query))
+        except ValueError as error:
+            return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+
+    # --- readiness ------------------------------------------------------------------------------------
+
+    def missing(self) -> list[str]:
+        """What keeps the node from being ready, in words; empty when it is."""
+        daemon = self._daemon
+        control, now = daemon.control, daemon.clock()
+        missing = []
+        if not control.observed.listed:
+            missing.append("inventory: not listed yet")
+        if control.observed.config.cni.enabled and not daemon.conflist.done:
+            missing.append("cni: the conflist is not written")
+        patient = now - daemon.routing.started < PEER_PATIENCE
+        for state in list(daemon.routing.peers.values()):
+            if patient and not state.established:
+                missing.append(f"peers: {state.peer.name}: {queries.peer_reason(state)}")
+        if daemon.fib is not None and not daemon.fib.state().synced:
+            missing.append("fib: not in sync with the kernel")
+        return missing
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong now."""
+        daemon = self._daemon
+        found = queries.problems(
+            daemon.control.desired, daemon.routing, daemon.clock(), PEER_PATIENCE
+        )
+        extra = [*daemon.control.secret_problems, *self._fib_problems()]
+        return tuple(
+            sorted({*found, *extra}, key=lambda p: (p.severity, p.object, p.field, p.reason))
+        )
+
+    def _fib_problems(self) -> list[Problem]:
+        state = self.fib_state()
+        if state is None:
+            return []
+        found = [
+            Problem(
+                object=f"route/{prefix_of(f.family, f.nlri)}",
+                field="fib",
+                reason=f"not in the kernel: {f.reason}; tried again when links or addresses change",
+                severity=Severity.ERROR,
+            )
+            for f in state.failures
+        ]
+        if state.error:
+            found.append(Problem(object="fib", reason=state.error, severity=Severity.ERROR))
+        return found
+
+    def fib_state(self) -> FibState | None:
+        """How the kernel's table stands; None on a node that installs nothing."""
+        return self._daemon.fib.state() if self._daemon.fib is not None else None
+
+    def fib(self) -> list[dict[str, Any]]:
+        """Every route desired or installed, and whether both agree."""
+        fib = self._daemon.fib
+        if fib is None:
+            return []
+        rows = []
+        for family in Family:
+            desired, installed = fib.desired(family), fib.installed(family)
+            for nlri in sorted({*desired, *installed}, key=lambda n: (n[1:], n[0])):
+                want, have = desired.get(nlri), installed.get(nlri)
+                rows.append(
+                    {
+                        "prefix": str(prefix_of(family, nlri)),
+                        "nexthops": queries.legs(want if want is not None else have),
+                        "desired": nlri in desired,
+                        "installed": nlri in installed,
+                        "note": "" if want == have else "differs" if want and have else "",
+                    }
+                )
+        return rows
+
+    def status(self) -> dict[str, Any]:
+        """One page about the daemon."""
+        daemon = self._daemon
+        routing, state = daemon.routing, self.fib_state()
+        peers = list(routing.peers.values())
+        return {
+            "version": __version__,
+            "node": daemon.control.observed.me,
+            "uptime": round(daemon.clock() - routing.started, 1),
+            "ready": not self.missing(),
+            "missing": self.missing(),
+            "nodes": len(daemon.control.observed.nodes),
+            "peers": len(peers),
+            "established": sum(p.established for p in peers),
+            "prefixes": {f.label: len(routing.rib.loc[f]) for f in Family},
+            "waitingFor": routing.waiting_for(daemon.clock()),
+            "fib": _fib_status(state),
+            "problems": len(self.problems()),
+        }
+
+    def _why(self, query: Mapping[str, str]) -> dict[str, Any]:
+        daemon = self._daemon
+        prefix = ip_network(query.get("target", ""), strict=False)
+        story = queries.why(daemon.control.observed, daemon.control.desired, daemon.routing, prefix)
+        if daemon.fib is not None and story["routed"] and story.get("nexthops"):
+            family = Family.IPV4 if prefix.version == 4 else Family.IPV6
+            story["story"].append(self._in_kernel(family, story["prefix"]))
+        return story
+
+    def _in_kernel(self, family: Family, prefix: str) -> str:
+        assert self._daemon.fib is not None
+        for nlri in self._daemon.fib.installed(family):
+            if str(prefix_of(family, nlri)) == prefix:
+                return "the kernel has it"
+        return "the kernel does NOT have it (see `kroute show problems`)"
+
+
+def _fib_status(state: FibState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        "synced": state.synced,
+        "complete": state.complete,
+        "pending": state.pending,
+        "desired": {f.label: n for f, n in state.desired.items()},
+        "installed": {f.label: n for f, n in state.installed.items()},
+        "failed": state.failed,
+        "foreign": state.foreign,
+        "heals": state.heals,
+        "adopted": state.adopted,
+    }
+
+
+def _json(value: Any, status: int = HTTPStatus.OK) -> Answer:
+    return Answer(status, (json.dumps(value) + "\n").encode())

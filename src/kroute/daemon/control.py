@@ -1,0 +1,198 @@
+"""The control half: events into the observation, a plan of it, and the plan into the drivers.
+
+One inbox, one writer. Events change what is observed at once; after a short settle the whole plan is made anew, and
+each driver gets the newest wish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+
+from kroute.codec.frames import SessionParameters
+from kroute.daemon.road import Road
+from kroute.drivers.secrets import read_password
+from kroute.model.bgp import Peer, PeerKind, PeerName
+from kroute.model.cni import Conflist
+from kroute.model.config import Accept, Cni, Config
+from kroute.model.errors import DriverError
+from kroute.model.net import Family, family_of, nlri_of
+from kroute.model.problem import Problem, Severity
+from kroute.model.state import Desired, Observed
+from kroute.plan import plan
+from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
+from kroute.plan.policy import EVERYTHING, Acceptance, Self, acceptance, quad
+from kroute.plan.resolve import Resolver
+
+log = logging.getLogger(__name__)
+
+SETTLE = 0.05
+"""Seconds that events may gather before the plan is made."""
+
+RESTART_ONLY = ("node_name", "inventory", "fib", "http", "paths")
+"""Parts of the configuration that are read once, at start."""
+
+
+class Control:
+    """What is observed and desired, and the task that turns one into the other."""
+
+    def __init__(
+        self,
+        observed: Observed,
+        road: Road,
+        want_conflist: Callable[[tuple[Cni, Conflist]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.observed = observed
+        self.desired = Desired()
+        self.plans = 0
+        self.restarting = True
+        """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
+        self.forwarding: tuple[Family, ...] = ()
+        """Families whose routes an earlier life left in the kernel (RFC 4724 F bit)."""
+        self._road = road
+        self._want_conflist = want_conflist
+        self._clock = clock
+        self._news = asyncio.Event()
+        self._secrets: dict[PeerName, Problem] = {}
+
+    def post(self, event: ControlEvent) -> None:
+        """Take an event; the plan follows after the settle."""
+        before = self.observed
+        if isinstance(event, ConfigChanged):
+            self._warn_of_restart_only(before.config, event.config)
+        self.observed = observe(before, event)
+        if self.observed != before:
+            self._news.set()
+
+    def report(self, source: str, problems: tuple[Problem, ...]) -> None:
+        """Take a driver's problems."""
+        self.post(Reported(source, problems))
+
+    async def run(self) -> None:
+        """Plan and apply whenever something was observed."""
+        while True:
+            await self._news.wait()
+            if self.desired.complete:
+                await asyncio.sleep(SETTLE)
+            self._news.clear()
+            self.replan()
+
+    def replan(self) -> None:
+        """Make the plan of what is observed now, and hand it to the drivers."""
+        self.desired = plan(self.observed)
+        self.plans += 1
+        self._apply(self.desired)
+
+    def _apply(self, desired: Desired) -> None:
+        now = self._clock()
+        if desired.conflist is not None:
+            self._want_conflist((self.observed.config.cni, desired.conflist))
+        routing = self._road.routing
+        routing.rib.legs = self.observed.config.bgp.multipath
+        routing.deferral = float(self.observed.config.bgp.graceful_restart.deferral_time)
+        peers = dict(desired.peers)
+        if not desired.complete:
+            # Law 2: what is missing from an incomplete plan is not gone.
+            peers = {n: s.peer for n, s in routing.peers.items()} | peers
+        routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
+        routing.set_peers(peers, {n: self._acceptance(p) for n, p in peers.items()}, now)
+        routing.set_originations(desired.originations, desired.complete)
+        self._road.set_sessions(self._sessions(peers))
+        self._road.flush()
+
+    # --- the plan in the drivers' words -------------------------------------------------------------
+
+    def _self(self, peers: Mapping[PeerName, Peer]) -> Self:
+        me = self.observed.nodes.get(self.observed.me)
+        kernel = self.observed.kernel
+        held = {a.packed for a in me.addresses} if me else set()
+        if kernel is not None:
+            held |= {interface.ip.packed for _, interface in kernel.addresses}
+        peer = next(iter(peers.values()), None)
+        clusters = {p.cluster_id for p in peers.values() if p.cluster_id}
+        return Self(
+            router_id=quad(peer.router_id) if peer else b"",
+            cluster_id=quad(min(clusters)) if clusters else b"",
+            addresses=frozenset(held),
+        )
+
+    def _own_nexthops(self) -> dict[Family, bytes]:
+        me = self.observed.nodes.get(self.observed.me)
+        if me is None:
+            return {}
+        return {f: a.packed for f in Family if (a := me.address(f)) is not None}
+
+    def _acceptance(self, peer: Peer) -> Acceptance:
+        if peer.kind is not PeerKind.EXTERNAL:
+            return EVERYTHING
+        wanted = next(
+            p for p in self.observed.config.peering.peers if f"peer/{p.name}" == peer.name
+        )
+        named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes)
+        owners = self.desired.owners if wanted.accept is Accept.POD_CIDRS else {}
+        return acceptance(peer.kind, peer.internal, wanted.accept, named, owners)
+
+    def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:
+        """The sessions to hold: one for each peer whose secret, if it has one, can be read."""
+        self._secrets = {}
+        sessions = {}
+        for name, peer in peers.items():
+            try:
+                password = read_password(peer.password_file)
+            except DriverError as error:
+                self._lock_out(name, peer, error)
+                continue
+            sessions[name] = replace(self._parameters(peer), password=password)
+        return sessions
+
+    def _lock_out(self, name: PeerName, peer: Peer, error: DriverError) -> None:
+        reason = f"{error}; the session stays down and is never opened without its password"
+        self._secrets[name] = Problem(
+            object=name, field="passwordFile", reason=reason, severity=Severity.ERROR
+        )
+        self._road.routing.peers[name].attempt = reason
+
+    def _parameters(self, peer: Peer) -> SessionParameters:
+        restart = peer.graceful_restart
+        return SessionParameters(
+            address=str(peer.address),
+            local_address=str(peer.local_address),
+            asn=peer.asn,
+            local_asn=peer.local_asn,
+            router_id=peer.router_id,
+            families=tuple(int(f) for f in peer.families),
+            port=peer.port,
+            listen_port=self.observed.config.bgp.port,
+            initiate=peer.initiate.value,
+            hold_time=peer.hold_time,
+            extended_nexthop=peer.extended_nexthop,
+            restart_time=restart.restart_time if restart else None,
+            ttl_security=peer.ttl_security,
+            multihop=peer.multihop,
+            connect_retry=self.observed.config.speaker.connect_retry,
+            restarting=self.restarting,
+            forwarding=tuple(int(f) for f in self.forwarding),
+        )
+
+    @property
+    def secret_problems(self) -> tuple[Problem, ...]:
+        """Peers that wait for their secret."""
+        return tuple(self._secrets.values())
+
+    def _warn_of_restart_only(self, old: Config, new: Config) -> None:
+        changed = [part for part in RESTART_ONLY if getattr(old, part) != getattr(new, part)]
+        self.report(
+            "config-restart",
+            tuple(
+                Problem(
+                    object="config",
+                    field=part,
+                    reason="changed, but is read at start only; restart the daemon to put it in force",
+                )
+                for part in changed
+            ),
+        )

@@ -1,0 +1,128 @@
+"""Metrics for Prometheus, read at each scrape; desired and installed side by side, so that a gap can be alarmed on.
+
+No series carries the name of a route, and peers appear once each: a mesh of n nodes has n series a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kroute import __version__
+from kroute.model.net import Family
+
+if TYPE_CHECKING:
+    from kroute.daemon import Daemon
+
+
+def exposition(daemon: Daemon) -> bytes:
+    """All metrics in the text format."""
+    registry = CollectorRegistry()
+    registry.register(_Reader(daemon))
+    return generate_latest(registry)
+
+
+class _Reader(Collector):
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def collect(self) -> Iterable[Metric]:
+        yield _one("kroute_build_info", "Version of the daemon.", 1, version=__version__)
+        yield from self._control()
+        yield from self._sessions()
+        yield from self._routes()
+        yield from self._fib()
+
+    def _control(self) -> Iterator[Metric]:
+        control, desk = self._daemon.control, self._daemon.desk
+        yield _one("kroute_nodes", "Nodes in the inventory.", len(control.observed.nodes))
+        yield _one(
+            "kroute_inventory_listed",
+            "Whether the inventory was listed whole.",
+            control.observed.listed,
+        )
+        yield _one("kroute_ready", "Whether /readyz says yes.", not desk.missing())
+        yield _one(
+            "kroute_conflist_written",
+            "Whether the conflist is as wanted.",
+            self._daemon.conflist.done,
+        )
+        yield _one("kroute_problems", "What `kroute show problems` lists.", len(desk.problems()))
+        yield _count("kroute_plans", "Plans made.", control.plans)
+
+    def _sessions(self) -> Iterator[Metric]:
+        peers = list(self._daemon.routing.peers.values())
+        yield _one("kroute_peers_desired", "Configured peers.", len(peers))
+        yield _one(
+            "kroute_sessions_established",
+            "Sessions that are up.",
+            sum(p.established for p in peers),
+        )
+        up = GaugeMetricFamily("kroute_session_up", "Whether the session is up.", labels=["peer"])
+        received = GaugeMetricFamily(
+            "kroute_peer_prefixes_received", "Prefixes in Adj-RIB-In.", labels=["peer"]
+        )
+        flaps = CounterMetricFamily(
+            "kroute_session_flaps", "Established sessions lost.", labels=["peer"]
+        )
+        faults = CounterMetricFamily(
+            "kroute_peer_faults", "Faulty UPDATEs (RFC 7606).", labels=["peer"]
+        )
+        over = GaugeMetricFamily(
+            "kroute_peer_prefixes_over_limit", "Prefixes ignored over the limit.", labels=["peer"]
+        )
+        for p in peers:
+            name = [p.peer.name]
+            up.add_metric(name, p.established)
+            received.add_metric(name, len(p.adj_in))
+            flaps.add_metric(name, p.flaps)
+            faults.add_metric(name, p.faults)
+            over.add_metric(name, sum(p.adj_in.over.values()))
+        yield from (up, received, flaps, faults, over)
+
+    def _routes(self) -> Iterator[Metric]:
+        rib = self._daemon.routing.rib
+        metric = GaugeMetricFamily(
+            "kroute_rib_prefixes", "Prefixes in the Loc-RIB.", labels=["family"]
+        )
+        for family in Family:
+            metric.add_metric([family.label], len(rib.loc[family]))
+        yield metric
+
+    def _fib(self) -> Iterator[Metric]:
+        state = self._daemon.desk.fib_state()
+        if state is None:
+            return
+        for name, words, counts in (
+            ("desired", "Routes that the kernel should have.", state.desired),
+            ("installed", "Routes of ours that the kernel has.", state.installed),
+        ):
+            metric = GaugeMetricFamily(f"kroute_fib_routes_{name}", words, labels=["family"])
+            for family in Family:
+                metric.add_metric([family.label], counts.get(family, 0))
+            yield metric
+        yield _one("kroute_fib_synced", "Whether kernel and wish are equal.", state.synced)
+        yield _one("kroute_fib_pending", "Changes not written yet.", state.pending)
+        yield _one("kroute_fib_failed", "Routes that the kernel refused.", state.failed)
+        yield _one(
+            "kroute_fib_foreign", "Routes whose place another protocol holds.", state.foreign
+        )
+        yield _count("kroute_fib_written", "Route messages sent.", state.written)
+        yield _count("kroute_fib_heals", "Own routes that others removed, put back.", state.heals)
+        yield _count(
+            "kroute_fib_overruns", "Event losses that led to a comparison.", state.overruns
+        )
+
+
+def _one(name: str, words: str, value: float, **labels: str) -> Metric:
+    metric = GaugeMetricFamily(name, words, labels=list(labels))
+    metric.add_metric(list(labels.values()), float(value))
+    return metric
+
+
+def _count(name: str, words: str, value: float) -> Metric:
+    return CounterMetricFamily(name, words, value=float(value))

@@ -1,0 +1,250 @@
+"""The route road: frames of the speaker in, kernel changes and UPDATEs out, in one turn of the event loop.
+
+::
+
+    speaker ─ frames ─▶ UpdateDecoder ─ steps ─▶ Routing ─ flush ─┬─▶ fib.update   (its own writer thread)
+                                                                  └─▶ codec.bgp ─▶ speaker.send
+
+Work is done once for each distinct attribute block: the decoder keeps, for a block it has seen, the judged path that
+:meth:`~kroute.plan.rib.Rib.judge` made of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from kroute.codec.bgp import (
+    TooLarge,
+    UpdateDecoder,
+    UpdateError,
+    announce,
+    attribute_block,
+    end_of_rib,
+    withdraw,
+)
+from kroute.codec.frames import Frame, Kind, SessionParameters, bodies, notification
+from kroute.codec.session import negotiated_of, session_down_of
+from kroute.model.bgp import Attributes, CeaseSubcode, NoticeCode, PeerName, SessionState
+from kroute.model.fib import Nexthops
+from kroute.model.net import Family, Nlri
+from kroute.plan.adj_out import Tell
+from kroute.plan.paths import Path
+from kroute.plan.routing import PeerState, Routing
+
+log = logging.getLogger(__name__)
+
+
+class SpeakerPort(Protocol):
+    """What the road asks of the speaker driver."""
+
+    def add(self, index: int, parameters: SessionParameters) -> None:
+        """Hold a session with a peer; for a known index, replace its parameters."""
+
+    def remove(self, index: int, notice: bytes = b"") -> None:
+        """Forget a peer, with a NOTIFICATION or in silence."""
+
+    def reset(self, index: int, notice: bytes = b"") -> None:
+        """End a session; it may come back."""
+
+    def send(self, indexes: Iterable[int], messages: bytes) -> None:
+        """Send ready-made BGP messages to peers."""
+
+
+class FibPort(Protocol):
+    """What the road asks of the FIB driver."""
+
+    def update(self, family: Family, changes: Mapping[Nlri, Nexthops | None]) -> None:
+        """Take over changed routes."""
+
+
+class Lane:
+    """One peer's place on the road: its index at the speaker, and what is needed to read its UPDATEs."""
+
+    __slots__ = ("decoder", "index", "parameters")
+
+    def __init__(self, index: int, parameters: SessionParameters) -> None:
+        self.index = index
+        self.parameters = parameters
+        self.decoder: UpdateDecoder[Path] | None = None
+
+
+class Road:
+    """Moves routes between sessions, tables and kernel."""
+
+    def __init__(
+        self, routing: Routing, speaker: SpeakerPort, fib: FibPort, clock: Callable[[], float]
+    ) -> None:
+        self.routing = routing
+        self._speaker = speaker
+        self._fib = fib
+        self._clock = clock
+        self._lanes: dict[PeerName, Lane] = {}
+        self._names: dict[int, PeerName] = {}
+        self._last_index = 0
+
+    # --- peers come and go -------------------------------------------------------------------------
+
+    def set_sessions(self, wanted: Mapping[PeerName, SessionParameters]) -> None:
+        """Hold exactly these sessions; those whose parameters are equal are not touched."""
+        for name in [n for n in self._lanes if n not in wanted]:
+            lane = self._lanes.pop(name)
+            del self._names[lane.index]
+            self._speaker.remove(
+                lane.index, notification(NoticeCode.CEASE, CeaseSubcode.PEER_DECONFIGURED)
+            )
+            log.info("peer removed peer=%s", name)
+        for name, parameters in wanted.items():
+            self._set_session(name, parameters)
+
+    def _set_session(self, name: PeerName, parameters: SessionParameters) -> None:
+        lane = self._lanes.get(name)
+        if lane is None:
+            self._last_index += 1
+            lane = self._lanes[name] = Lane(self._last_index, parameters)
+            self._names[lane.index] = name
+            self._speaker.add(lane.index, parameters)
+            log.info(
+                "peer added peer=%s address=%s asn=%d", name, parameters.address, parameters.asn
+            )
+        elif lane.parameters != parameters:
+            if not lane.parameters.same_session(parameters):
+                log.info("peer changed, its session starts again peer=%s", name)
+                self.routing.session_replaced(name, self._clock())
+                # The index changes with the session: frames of the old one must not be read as the new one's.
+                self._speaker.remove(lane.index)
+                del self._names[lane.index], self._lanes[name]
+                self._set_session(name, parameters)
+                return
+            lane.parameters = parameters
+            self._speaker.add(lane.index, parameters)
+
+    # --- frames -------------------------------------------------------------------------------------
+
+    def on_frames(self, frames: list[Frame]) -> None:
+        """Everything the speaker said in one turn; consequences leave at the end of it."""
+        for kind, index, body in frames:
+            name = self._names.get(index)
+            if name is None:
+                continue
+            if kind == Kind.UPDATES:
+                self._on_updates(name, body)
+            else:
+                self._on_event(name, kind, body)
+        self.flush()
+
+    def _on_updates(self, name: PeerName, run: bytes) -> None:
+        lane, state = self._lanes[name], self.routing.peers.get(name)
+        if lane.decoder is None or state is None:
+            return
+        try:
+            messages = bodies(run)
+            decoded = lane.decoder.decode_run(messages)
+        except UpdateError as error:
+            self._refuse(name, state, error)
+            return
+        state.updates += len(messages)
+        rib, adj_in = self.routing.rib, state.adj_in
+        for family, path, nlris in decoded.steps:
+            if path is None:
+                rib.forget(adj_in, family, nlris)
+            else:
+                rib.learn(adj_in, family, path, nlris)
+        for problem in decoded.problems:
+            state.faults += 1
+            state.last_fault = str(problem)
+        for family in decoded.end_of_rib:
+            self.routing.end_of_rib(state, family)
+
+    def _refuse(self, name: PeerName, state: PeerState, error: UpdateError) -> None:
+        """An UPDATE that no session survives (RFC 7606 §3): tell the peer, and read nothing more of it."""
+        log.error("session reset peer=%s reason=%s", name, error)
+        state.faults += 1
+        state.last_fault = str(error)
+        self._lanes[name].decoder = None
+        self._speaker.reset(
+            self._lanes[name].index, bytes((NoticeCode.UPDATE_ERROR, error.subcode)) + error.data
+        )
+
+    def _on_event(self, name: PeerName, kind: int, body: bytes) -> None:
+        now = self._clock()
+        if kind == Kind.UP:
+            self._on_up(name, body, now)
+        elif kind == Kind.DOWN:
+            down = session_down_of(body)
+            self._lanes[name].decoder = None
+            self.routing.session_down(name, down, now)
+            log.warning("session down peer=%s reason=%s", name, down.reason)
+        elif kind == Kind.ATTEMPT:
+            state = self.routing.peers.get(name)
+            if state is not None:
+                state.attempt = body.decode(errors="replace")
+        elif kind == Kind.REFRESH:
+            self.routing.refresh(name)
+
+    def _on_up(self, name: PeerName, body: bytes, now: float) -> None:
+        state = self.routing.peers.get(name)
+        if state is None:
+            return
+        negotiated = negotiated_of(body)
+        lane = self._lanes[name]
+        self.routing.session_up(name, negotiated, now)
+        adj_in = state.adj_in
+
+        def judge(_family: Family, attributes: Attributes) -> Path:
+            return self.routing.rib.judge(adj_in, attributes)
+
+        lane.decoder = UpdateDecoder(negotiated, internal=state.peer.internal, make=judge)
+        log.info(
+            "session up peer=%s asn=%d routerId=%s", name, negotiated.asn, negotiated.router_id
+        )
+
+    def speaker_died(self) -> None:
+        """The speaker ended: all sessions are lost, nothing else is."""
+        for lane in self._lanes.values():
+            lane.decoder = None
+        self.routing.speaker_died(self._clock())
+        self.flush()
+
+    # --- consequences -------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Hand over what has changed: routes to the kernel, UPDATEs to the peers."""
+        effects = self.routing.flush(self._clock())
+        for family, changes in effects.fib.items():
+            if changes:
+                self._fib.update(family, changes)
+        for tell in effects.tells:
+            self._tell(tell)
+
+    def _tell(self, tell: Tell) -> None:
+        indexes = [
+            self._lanes[name].index
+            for name in tell.peers
+            if name in self._lanes and self.routing.peers[name].state is SessionState.ESTABLISHED
+        ]
+        messages = encode(tell)
+        if indexes and messages:
+            self._speaker.send(indexes, messages)
+
+
+def encode(tell: Tell) -> bytes:
+    """The UPDATE messages of a tell: withdrawals first, then announcements, then End-of-RIB.
+
+    Attributes that leave no room for a prefix in a message are left out with an error line: such a path cannot
+    be announced at all (RFC 4271 §4).
+    """
+    size = tell.rules.message_size
+    messages: list[bytes] = []
+    if tell.withdrawn:
+        messages += withdraw(tell.family, tell.withdrawn, message_size=size)
+    for attributes, nlris in tell.announced:
+        block = attribute_block(tell.family, attributes, asn4=tell.rules.asn4)
+        try:
+            messages += announce(block, nlris, message_size=size)
+        except TooLarge as error:
+            log.error("not announced prefixes=%d reason=%s", len(nlris), error)
+    if tell.end_of_rib:
+        messages.append(end_of_rib(tell.family))
+    return b"".join(messages)

@@ -1,0 +1,30 @@
+"""TCP MD5 keys (RFC 2385) from files. The only place that reads one; nothing ever prints one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kroute.model.errors import DriverError
+
+LONGEST = 80
+"""Octets of a key at most (TCP_MD5SIG_MAXKEYLEN, linux/tcp.h)."""
+
+
+def read_password(path: str) -> str:
+    """The key in a file, without the newline at its end; empty where no file is named.
+
+    Raises:
+        DriverError: the file cannot be read, is empty, or holds more than a TCP MD5 key can be.
+    """
+    if not path:
+        return ""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DriverError(f"password file {path} cannot be read: {error}") from error
+    key = text.rstrip("\r\n")
+    if not key or len(key.encode()) > LONGEST:
+        raise DriverError(
+            f"password file {path} must hold 1 to {LONGEST} octets, it holds {len(key.encode())}"
+        )
+    return key
