@@ -22,8 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Remove routes, conflist, leases, bridge and state; what bears another mark is not touched."""
-    from kroute.codec.config import parse_config  # noqa: PLC0415 - only where needed
-    from kroute.daemon.cleanup import clean  # noqa: PLC0415
+    from kroute.codec.config import parse_config
+    from kroute.daemon.cleanup import clean
 
     path = Path(args.config)
     config = parse_config(path.read_text() if path.exists() else "", source=str(path))
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answers(socket: str) -> bool:
-    from kroute.cli.client import Unreachable, ask  # noqa: PLC0415
+    from kroute.cli.client import Unreachable, ask
 
     try:
         ask(socket, "status")

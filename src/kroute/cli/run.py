@@ -18,10 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. A configuration that is wrong at start is refused; later ones leave the old in force."""
-    import asyncio  # noqa: PLC0415 - the other commands start faster without
+    import asyncio
 
-    from kroute.daemon import Daemon  # noqa: PLC0415
-    from kroute.drivers.config_file import ConfigFile  # noqa: PLC0415
+    from kroute.daemon import Daemon
+    from kroute.drivers.config_file import ConfigFile
 
     file = ConfigFile(args.config)
     config = file.load()

@@ -74,6 +74,7 @@ class Daemon:
             Observed(me=node_name(config), config=config), self.road, self.conflist.want, self.clock
         )
         self.desk = Desk(self)
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.config_problem: tuple[Problem, ...] = ()
         self._config_file = config_file
         self._stop = asyncio.Event()
@@ -84,7 +85,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Live until SIGTERM or SIGINT. Leaves routes and files as they are (law 4)."""
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self._servers.append(
@@ -112,9 +113,11 @@ class Daemon:
     async def _start(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
         """Open the outside: kernel first, since sessions tell peers what an earlier life left there."""
         if self.fib is not None:
-            await self.fib.start()
-            state = self.fib.state()
-            self.control.forwarding = tuple(f for f in Family if state.installed.get(f, 0))
+            tasks.append(group.create_task(self.fib.run(), name="fib"))
+            await asyncio.sleep(0)
+            await self.fib.quiesced()
+            found = self.fib.state().installed
+            self.control.forwarding = tuple(f for f in Family if found.get(f, 0))
         watcher = KernelWatcher(
             self._on_kernel, own_protocols=self._own_protocols(), table=self.config.fib.table
         )
@@ -134,8 +137,6 @@ class Daemon:
         for server in self._servers:
             server.close()
         await self.speaker.stop()
-        if self.fib is not None:
-            self.fib.close()
         log.info("stopped; routes and conflist stay as they are")
 
     def _own_protocols(self) -> frozenset[int]:
@@ -231,6 +232,17 @@ class NoFib:
 
     def update(self, family: Family, changes: object) -> None:
         """Nothing is installed."""
+
+
+def _open_fib(config: Config) -> Fib:
+    fib = config.fib
+    return Fib(
+        protocol=fib.protocol,
+        table=fib.table,
+        metric=fib.metric,
+        former_protocols=remember_protocol(config),
+        audit_interval=float(fib.audit_interval),
+    )
 
 
 def _write_conflist(wish: tuple[Cni, Conflist]) -> tuple[Problem, ...]:

@@ -6,6 +6,7 @@ dict is atomic in CPython), so that an answer of many routes never holds up the 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kroute import __version__
 from kroute.codec.config import dump_config
+from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
-from kroute.model.fib import FibState
-from kroute.model.net import Family, prefix_of
-from kroute.model.problem import Problem, Severity
+from kroute.model.fib import FibState, Nexthops
+from kroute.model.net import Family, Nlri, nlri_of, prefix_of
+from kroute.model.problem import Problem
 from kroute.plan import queries
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 PEER_PATIENCE = 15.0
 """Seconds after which a session that does not come up is given up for readiness, and called a problem."""
+
+KERNEL_PATIENCE = 10.0
+"""Seconds that a dump of the kernel's table may take."""
 
 
 class Desk:
@@ -55,7 +60,7 @@ class Desk:
             status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
             return _json({"ready": not missing, "missing": missing}, status)
         if path == "/metrics":
-            from kroute.daemon.metrics import exposition  # noqa: PLC0415 - only where somebody scrapes
+            from kroute.daemon.metrics import exposition
 
             return Answer(
                 HTTPStatus.OK, exposition(self._daemon), "text/plain; version=0.0.4; charset=utf-8"
@@ -95,27 +100,14 @@ class Desk:
         found = queries.problems(
             daemon.control.desired, daemon.routing, daemon.clock(), PEER_PATIENCE
         )
-        extra = [*daemon.control.secret_problems, *self._fib_problems()]
+        state = self.fib_state()
+        extra = [
+            *daemon.control.secret_problems,
+            *(problems_of(state) if state is not None else ()),
+        ]
         return tuple(
             sorted({*found, *extra}, key=lambda p: (p.severity, p.object, p.field, p.reason))
         )
-
-    def _fib_problems(self) -> list[Problem]:
-        state = self.fib_state()
-        if state is None:
-            return []
-        found = [
-            Problem(
-                object=f"route/{prefix_of(f.family, f.nlri)}",
-                field="fib",
-                reason=f"not in the kernel: {f.reason}; tried again when links or addresses change",
-                severity=Severity.ERROR,
-            )
-            for f in state.failures
-        ]
-        if state.error:
-            found.append(Problem(object="fib", reason=state.error, severity=Severity.ERROR))
-        return found
 
     def fib_state(self) -> FibState | None:
         """How the kernel's table stands; None on a node that installs nothing."""
@@ -128,7 +120,7 @@ class Desk:
             return []
         rows = []
         for family in Family:
-            desired, installed = fib.desired(family), fib.installed(family)
+            desired, installed = dict(fib.desired(family)), self._installed(family)
             for nlri in sorted({*desired, *installed}, key=lambda n: (n[1:], n[0])):
                 want, have = desired.get(nlri), installed.get(nlri)
                 rows.append(
@@ -137,10 +129,27 @@ class Desk:
                         "nexthops": queries.legs(want if want is not None else have),
                         "desired": nlri in desired,
                         "installed": nlri in installed,
-                        "note": "" if want == have else "differs" if want and have else "",
+                        "note": self._note(family, nlri, want, have),
                     }
                 )
         return rows
+
+    def _installed(self, family: Family) -> dict[Nlri, Nexthops]:
+        """What the kernel holds under our mark, asked for from a thread that is not the loop's."""
+        fib, loop = self._daemon.fib, self._daemon.loop
+        if fib is None or loop is None:
+            return {}
+        return asyncio.run_coroutine_threadsafe(fib.installed(family), loop).result(KERNEL_PATIENCE)
+
+    def _note(
+        self, family: Family, nlri: Nlri, want: Nexthops | None, have: Nexthops | None
+    ) -> str:
+        if want is None:
+            return "of an earlier life; goes once in sync"
+        failure = self._daemon.fib.failure(family, nlri) if self._daemon.fib is not None else None
+        if failure is not None:
+            return failure.reason
+        return "" if have == want or have is None else "being replaced"
 
     def status(self) -> dict[str, Any]:
         """One page about the daemon."""
@@ -172,11 +181,14 @@ class Desk:
         return story
 
     def _in_kernel(self, family: Family, prefix: str) -> str:
-        assert self._daemon.fib is not None
-        for nlri in self._daemon.fib.installed(family):
-            if str(prefix_of(family, nlri)) == prefix:
-                return "the kernel has it"
-        return "the kernel does NOT have it (see `kroute show problems`)"
+        """Whether the kernel has it, and if not, why not."""
+        nlri = nlri_of(ip_network(prefix))
+        if nlri in self._installed(family):
+            return "the kernel has it"
+        failure = self._daemon.fib.failure(family, nlri) if self._daemon.fib is not None else None
+        return (
+            f"the kernel does NOT have it: {failure.reason if failure else 'it is being written'}"
+        )
 
 
 def _fib_status(state: FibState | None) -> dict[str, Any] | None:

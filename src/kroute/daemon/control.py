@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.road import Road

@@ -1,7 +1,8 @@
-"""Under which route protocol an earlier life of this daemon installed its routes.
+"""Under which route protocol earlier lives of this daemon installed their routes.
 
-Routes are recognised by their protocol id (law 3). If an upgrade changes that id, the old one must still be known, or its
-routes would stay for ever. It is written down where it survives a reboot; losing the file loses nothing but that.
+Routes are recognised by their protocol id (law 3). If an upgrade changes that id, the old one must still be
+known, or its routes would stay for ever. It is written down where it survives a reboot; losing the file loses
+only that.
 """
 
 from __future__ import annotations
