@@ -34,7 +34,7 @@ def settle_claims(nodes: Mapping[str, Node]) -> tuple[dict[str, Node], tuple[Pro
 
 
 def _claims(nodes: Iterable[Node]) -> list[Claim]:
-    claims = [
+    claims: list[Claim] = [
         (p.version, int(p.network_address), int(p.broadcast_address), p, node)
         for node in nodes
         for p in node.pod_cidrs
