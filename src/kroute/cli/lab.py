@@ -264,7 +264,7 @@ def _pod(args: argparse.Namespace) -> int:
 
     pods = Pods(_open(args).backend)
     if args.action == "list":
-        for pod in pods.list(args.node):
+        for pod in pods.on(args.node):
             print(f"{pod.name}  {' '.join(pod.addresses)}")
         return OK
     if not args.pod:
