@@ -54,7 +54,7 @@ class PlainReader:
     def read(self, block: bytes) -> Attributes | None:
         """The attributes of a block, or None if it is not plain or its tail is not known yet."""
         head = _HEADS.get(block[:6])
-        if head is None or len(block) < 15:
+        if head is None or len(block) < 14:
             return None
         origin, start = head
         end = start + block[start - 1]
