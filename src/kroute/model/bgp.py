@@ -226,6 +226,7 @@ class CeaseSubcode(IntEnum):
     ADMIN_SHUTDOWN = 2
     PEER_DECONFIGURED = 3
     ADMIN_RESET = 4
+    OTHER_CONFIG_CHANGE = 6
     HARD_RESET = 9
 
 

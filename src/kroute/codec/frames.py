@@ -1,0 +1,353 @@
+"""The frames between daemon and speaker: bytes ↔ (kind, peer, body), without I/O.
+
+Both directions use one layout on a stream socket: kind (1 octet), peer index (4), length of the body (4),
+body; numbers in network order. The daemon chooses the index of a peer; 0 means no peer in particular.
+Frames of one peer keep their order, so whatever lies between UP and DOWN belongs to that session.
+
+The speaker imports this module and nothing else of kroute, so it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from struct import Struct
+from typing import Any, Final
+
+HEADER: Final = Struct("!BII")
+"""Kind, peer index, length of the body."""
+
+MAX_BODY: Final = 1 << 24
+"""Octets; no honest frame is longer, so a longer one means that the stream is out of step."""
+
+BGP_HEADER: Final = Struct("!16sHB")
+"""Marker, length with the header, type (RFC 4271 §4.1)."""
+
+BGP_HEADER_SIZE: Final = 19
+MARKER: Final = b"\xff" * 16
+UPDATE: Final = 2
+
+
+class FrameError(ValueError):
+    """The bytes are no frame, or a frame's body is not what its kind promises; the text says which."""
+
+
+class Kind(IntEnum):
+    """What a frame says. Up to 15 from the speaker to the daemon, from 16 the other way."""
+
+    READY = 1
+    """The speaker runs; body: JSON with ``version`` (of ExaBGP), ``pid`` and ``privileges`` (words)."""
+    UP = 2
+    """Session established; body: JSON, what both OPENs agreed on."""
+    UPDATES = 3
+    """One or more complete UPDATE messages, marker and length checked; see :func:`bodies`."""
+    DOWN = 4
+    """An established session ended; body: JSON ``reason``, ``sent``, ``received``."""
+    ATTEMPT = 5
+    """A session did not come up, or a listening socket failed; body: words."""
+    REFRESH = 6
+    """The peer wants a family again (RFC 2918); body: AFI (2), subtype (1), SAFI (1)."""
+    BACKLOG = 7
+    """Octets queued to a peer (4): sent when they grow beyond a mark and when they are gone again."""
+    LOG = 8
+    """Body: one octet of severity as in :mod:`logging`, then words."""
+
+    ADD = 16
+    """Body: :class:`SessionParameters`. For a known index: take over what binds the next OPEN only."""
+    REMOVE = 17
+    """Forget the peer; body: code, subcode, data of the NOTIFICATION to send, or nothing to send none."""
+    RESET = 18
+    """As REMOVE, but the session may come back at once."""
+    SEND = 19
+    """Body: number of peers (4), their indexes (4 each), ready-made BGP messages for those in Established."""
+    CONNECT_NOW = 20
+    """Forget the back-off of this peer."""
+    STOP = 21
+    """End; body: code, subcode, data of the NOTIFICATION for all, or nothing to close in silence."""
+
+
+_KINDS: Final = frozenset(int(k) for k in Kind)
+
+Frame = tuple[int, int, bytes]
+"""Kind, peer index, body."""
+
+
+def pack(kind: int, peer: int, body: bytes = b"") -> bytes:
+    """One frame as it travels.
+
+    Raises:
+        FrameError: the body is longer than :data:`MAX_BODY`.
+    """
+    if len(body) > MAX_BODY:
+        raise FrameError(f"a frame of {len(body)} octets is longer than {MAX_BODY}")
+    return HEADER.pack(kind, peer, len(body)) + body
+
+
+class FrameReader:
+    """Cuts a stream into frames, however it arrives."""
+
+    __slots__ = ("_held", "_missing", "_parts")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._missing = 0
+        """Octets that must still arrive before looking again is worth it."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that are complete now, in order; the rest waits for more bytes.
+
+        Raises:
+            FrameError: unknown kind or impossible length; the stream cannot be used any further.
+        """
+        if self._parts:
+            self._parts.append(data)
+            self._held += len(data)
+            if len(data) < self._missing:
+                self._missing -= len(data)
+                return []
+            data = b"".join(self._parts)
+        frames, position = self._cut(data)
+        rest = data[position:]
+        self._parts = [rest] if rest else []
+        self._held = len(rest)
+        return frames
+
+    @property
+    def held(self) -> int:
+        """Octets of the incomplete frame that wait for their rest."""
+        return self._held
+
+    def _cut(self, data: bytes) -> tuple[list[Frame], int]:
+        frames: list[Frame] = []
+        append, unpack, size = frames.append, HEADER.unpack_from, HEADER.size
+        position, end = 0, len(data)
+        self._missing = 1
+        while end - position >= size:
+            kind, peer, length = unpack(data, position)
+            if kind not in _KINDS:
+                raise FrameError(f"unknown frame kind {kind}")
+            if length > MAX_BODY:
+                raise FrameError(f"a frame of {length} octets is longer than {MAX_BODY}")
+            start = position + size
+            if end - start < length:
+                self._missing = length - (end - start)
+                break
+            position = start + length
+            append((kind, peer, data[start:position]))
+        return frames, position
+
+
+def bodies(run: bytes) -> list[bytes]:
+    """The bodies (what follows the 19 octets of header) of the BGP messages in an UPDATES frame.
+
+    Raises:
+        FrameError: the run is not a row of complete BGP messages.
+    """
+    found: list[bytes] = []
+    append, position, end = found.append, 0, len(run)
+    while position < end:
+        try:
+            length = (run[position + 16] << 8) | run[position + 17]
+        except IndexError:
+            raise FrameError("a run of UPDATEs ends inside a header") from None
+        following = position + length
+        if length < BGP_HEADER_SIZE or following > end:
+            raise FrameError(f"a run of UPDATEs holds a message of impossible length {length}")
+        append(run[position + BGP_HEADER_SIZE : following])
+        position = following
+    return found
+
+
+def chunks(messages: bytes, limit: int) -> Iterator[bytes]:
+    """Ready-made BGP messages in pieces of at most ``limit`` octets, cut between messages only.
+
+    Raises:
+        FrameError: the bytes are not a row of complete BGP messages.
+    """
+    if len(messages) <= limit:
+        yield messages
+        return
+    start = position = 0
+    while position < len(messages):
+        length = int.from_bytes(messages[position + 16 : position + 18], "big")
+        if length < BGP_HEADER_SIZE or position + length > len(messages):
+            raise FrameError(f"a BGP message of impossible length {length}")
+        if position + length - start > limit and position > start:
+            yield messages[start:position]
+            start = position
+        position += length
+    yield messages[start:]
+
+
+_COUNT: Final = Struct("!I")
+
+
+def pack_send(peers: Iterable[int], messages: bytes) -> bytes:
+    """The body of a SEND frame: ready-made BGP messages for several peers."""
+    indexes = tuple(peers)
+    return Struct(f"!I{len(indexes)}I").pack(len(indexes), *indexes) + messages
+
+
+def unpack_send(body: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Peer indexes and messages of a SEND frame.
+
+    Raises:
+        FrameError: the body is shorter than its own count says.
+    """
+    if len(body) < 4 or len(body) < 4 + 4 * (count := _COUNT.unpack_from(body)[0]):
+        raise FrameError("a SEND frame is shorter than its list of peers")
+    return Struct(f"!{count}I").unpack_from(body, 4), body[4 + 4 * count :]
+
+
+def unpack_json(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        FrameError: it is no JSON object.
+    """
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise FrameError(f"a frame holds no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FrameError("a frame holds JSON that is no object")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionParameters:
+    """All that the speaker must know about one peer. Times in seconds; AFIs are IANA's (1, 2).
+
+    Addresses are text; a link-local one names its interface (``fe80::1%eth0``). ``password`` is the TCP
+    MD5 key itself (RFC 2385) and stays out of every repr. ``soft`` names what binds the next OPEN only, so
+    that a change of it never resets a session.
+    """
+
+    address: str
+    local_address: str
+    asn: int
+    local_asn: int
+    router_id: str
+    families: tuple[int, ...] = (1,)
+    port: int = 179
+    """TCP port of the peer."""
+    listen_port: int = 179
+    """Our TCP port for this peer's connections."""
+    initiate: str = "both"
+    """As :class:`kroute.model.bgp.Initiate`."""
+    hold_time: int = 90
+    extended_nexthop: bool = False
+    """Offer IPv4 routes with IPv6 next hops (RFC 8950)."""
+    restart_time: int | None = None
+    """Offer graceful restart (RFC 4724), and how long the peer shall keep our routes."""
+    ttl_security: int | None = None
+    """GTSM (RFC 5082): hops between us, 1 for a neighbour on the link."""
+    multihop: int | None = None
+    """TTL to send with; None leaves the kernel's default for iBGP and 1 for eBGP."""
+    password: str = field(default="", repr=False)
+    connect_retry: float = 5.0
+    """Longest pause between attempts to connect, and between knocks."""
+    restarting: bool = False
+    """The first OPEN says that we have restarted (R bit)."""
+    forwarding: tuple[int, ...] = ()
+    """AFIs whose forwarding state we kept (F bit)."""
+
+    def pack(self) -> bytes:
+        """The body of an ADD frame."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def unpack(cls, body: bytes) -> SessionParameters:
+        """The parameters in an ADD frame.
+
+        Raises:
+            FrameError: no JSON object, or its keys are not these fields.
+        """
+        values = unpack_json(body)
+        for name in ("families", "forwarding"):
+            values[name] = tuple(values.get(name, ()))
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise FrameError(f"an ADD frame does not describe a session: {error}") from None
+
+    def same_session(self, other: SessionParameters) -> bool:
+        """Whether a running session may stay when these replace the others."""
+        mine, others = asdict(self), asdict(other)
+        for name in ("restarting", "forwarding", "connect_retry"):
+            del mine[name], others[name]
+        return mine == others
+
+
+def notification(code: int, subcode: int, text: str = "") -> bytes:
+    """Code, subcode and data of a NOTIFICATION, as REMOVE, RESET and STOP carry it.
+
+    For Cease 6/2 and 6/4 the text becomes a Shutdown Communication (RFC 9003): UTF-8, cut at a character
+    so that at most 255 octets remain. Elsewhere the text has no place in the message and is left out.
+    """
+    if code != 6 or subcode not in (2, 4):
+        return bytes((code, subcode))
+    encoded = text.encode()[:255].decode(errors="ignore").encode()
+    return bytes((code, subcode, len(encoded))) + encoded
+
+
+_CODES: Final = {
+    1: "message header error",
+    2: "OPEN message error",
+    3: "UPDATE message error",
+    4: "hold timer expired",
+    5: "finite state machine error",
+    6: "cease",
+    7: "ROUTE-REFRESH message error",
+}
+_SUBCODES: Final = {
+    (1, 1): "connection not synchronized",
+    (1, 2): "bad message length",
+    (1, 3): "bad message type",
+    (2, 1): "unsupported version number",
+    (2, 2): "bad peer AS",
+    (2, 3): "bad BGP identifier",
+    (2, 4): "unsupported optional parameter",
+    (2, 6): "unacceptable hold time",
+    (2, 7): "unsupported capability",
+    (2, 11): "role mismatch",
+    (3, 1): "malformed attribute list",
+    (3, 2): "unrecognized well-known attribute",
+    (3, 3): "missing well-known attribute",
+    (3, 4): "attribute flags error",
+    (3, 5): "attribute length error",
+    (3, 6): "invalid ORIGIN",
+    (3, 8): "invalid NEXT_HOP",
+    (3, 9): "optional attribute error",
+    (3, 10): "invalid network field",
+    (3, 11): "malformed AS_PATH",
+    (5, 1): "unexpected message in OpenSent",
+    (5, 2): "unexpected message in OpenConfirm",
+    (5, 3): "unexpected message in Established",
+    (6, 1): "maximum number of prefixes reached",
+    (6, 2): "administrative shutdown",
+    (6, 3): "peer de-configured",
+    (6, 4): "administrative reset",
+    (6, 5): "connection rejected",
+    (6, 6): "other configuration change",
+    (6, 7): "connection collision resolution",
+    (6, 8): "out of resources",
+    (6, 9): "hard reset",
+    (6, 10): "BFD down",
+}
+
+
+def describe_notification(code: int, subcode: int, data: bytes = b"") -> str:
+    """A NOTIFICATION in words: ``6/2 cease, administrative shutdown "maintenance"`` (RFC 4271 §4.5, RFC 9003)."""
+    words = f"{code}/{subcode} {_CODES.get(code, 'unknown error')}"
+    if (code, subcode) == (6, 9) and len(data) >= 2:
+        return f"{words}, hard reset ({describe_notification(data[0], data[1], data[2:])})"
+    if detail := _SUBCODES.get((code, subcode)):
+        words += f", {detail}"
+    if code == 6 and subcode in (2, 4) and data and 0 < data[0] <= len(data) - 1:
+        text = data[1 : 1 + data[0]].decode(errors="replace")
+        words += ' "' + "".join(c if c.isprintable() else " " for c in text) + '"'
+    return words

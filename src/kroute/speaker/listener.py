@@ -1,0 +1,122 @@
+"""Listening sockets, shared by all peers on one local address and port."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from exabgp.reactor.network import tcp
+from exabgp.reactor.network.error import NetworkError
+
+from kroute.codec.frames import SessionParameters
+from kroute.speaker.hooks.wire import words
+from kroute.speaker.loop import READ, Loop, Timer
+from kroute.speaker.neighbor import Endpoint, listening_socket, lowest_ttl, set_key
+
+_RETRY: Final = 2.0
+_ACCEPTS: Final = 64
+
+Accept = Callable[[socket.socket], None]
+Complain = Callable[[str], None]
+
+
+class _Port:
+    """One listening socket and the peers behind it."""
+
+    def __init__(self, local: Endpoint, port: int) -> None:
+        self.local = local
+        self.port = port
+        self.sock: socket.socket | None = None
+        self.peers: dict[tuple[bytes, str], tuple[SessionParameters, Accept, Complain]] = {}
+        self.retry: Timer | None = None
+
+
+class Listener:
+    """Accepts connections and gives each to the peer whose address it comes from; others are closed."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._ports: dict[tuple[tuple[bytes, str], int], _Port] = {}
+
+    def add(self, parameters: SessionParameters, accept: Accept, complain: Complain) -> None:
+        """Listen for this peer; ``complain`` hears in words when that fails, and it is tried again."""
+        local = Endpoint.parse(parameters.local_address)
+        port = self._ports.setdefault(
+            (local.key, parameters.listen_port), _Port(local, parameters.listen_port)
+        )
+        port.peers[Endpoint.parse(parameters.address).key] = parameters, accept, complain
+        if port.sock is None:
+            self._open(port)
+        else:
+            self._configure(port, parameters, parameters.password, complain)
+
+    def remove(self, parameters: SessionParameters) -> None:
+        """Listen no longer for this peer; the last one closes the socket."""
+        local = Endpoint.parse(parameters.local_address)
+        port = self._ports.get((local.key, parameters.listen_port))
+        if port is None or port.peers.pop(Endpoint.parse(parameters.address).key, None) is None:
+            return
+        if port.peers:
+            if port.sock is not None:
+                self._configure(port, parameters, "", lambda text: None)
+            return
+        del self._ports[local.key, parameters.listen_port]
+        self._close(port)
+
+    def _open(self, port: _Port) -> None:
+        port.retry = None
+        try:
+            port.sock = listening_socket(port.local, port.port)
+        except OSError as error:
+            for _, _, complain in port.peers.values():
+                complain(f"cannot listen on {port.local.address} port {port.port}: {words(error)}")
+            port.retry = self._loop.later(_RETRY, lambda: self._open(port))
+            return
+        for parameters, _, complain in port.peers.values():
+            self._configure(port, parameters, parameters.password, complain)
+        self._loop.watch(port.sock.fileno(), READ, lambda events: self._accept(port))
+
+    def _close(self, port: _Port) -> None:
+        if port.retry is not None:
+            port.retry.cancel()
+        if port.sock is not None:
+            self._loop.forget(port.sock.fileno())
+            port.sock.close()
+
+    def _configure(
+        self, port: _Port, parameters: SessionParameters, password: str, complain: Complain
+    ) -> None:
+        """Keys are the kernel's per peer; the lowest TTL of the socket is what all its peers agree on."""
+        assert port.sock is not None
+        lowest = min((lowest_ttl(known) for known, _, _ in port.peers.values()), default=0)
+        level, name = (
+            (socket.IPPROTO_IPV6, tcp.IPV6_MINHOPCOUNT)
+            if port.local.family == socket.AF_INET6
+            else _IPV4_MINTTL
+        )
+        try:
+            if password or parameters.password:
+                set_key(port.sock, parameters, password)
+            port.sock.setsockopt(level, name, lowest)
+        except (NetworkError, OSError) as error:
+            complain(f"cannot protect {port.local.address} port {port.port}: {error}")
+
+    def _accept(self, port: _Port) -> None:
+        for _ in range(_ACCEPTS):
+            if port.sock is None:
+                return
+            try:
+                sock, remote = port.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            found = port.peers.get(Endpoint.parse(remote[0]).key)
+            if found is None:
+                sock.close()
+            else:
+                found[1](sock)
+
+
+_IPV4_MINTTL: Final = (socket.IPPROTO_IP, 21)
