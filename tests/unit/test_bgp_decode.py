@@ -173,6 +173,13 @@ class TestMultiprotocol:
         assert not result.problems
         assert only_attributes(result).nexthop == GLOBAL
 
+    def test_wrong_flags_are_noticed_also_where_the_same_block_is_known(self):
+        reader = decoder()
+        good = reach(2, GLOBAL, nlri("2001:db8::/32")) + ORIGIN + AS_PATH
+        for block, withdrawn in ((good, False), (b"\xc0" + good[1:], True)):
+            (step,) = reader.decode(body(attributes=block)).steps
+            assert (step[1] is None) == withdrawn
+
     def test_withdrawals_need_no_other_attribute(self):
         result = decoder().decode(body(attributes=unreach(2, nlri("2001:db8::/32"))))
         assert result.steps == [(V6, None, [nlri("2001:db8::/32")])]

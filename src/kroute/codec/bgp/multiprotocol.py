@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kroute.codec.bgp.names import Code
+from kroute.codec.bgp.names import FLAGS, Code
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
 from kroute.model.net import SAFI_UNICAST, Family
 
@@ -37,7 +37,7 @@ class Reach:
 
 def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
     """An attribute block cut in three around the NLRI of its MP_REACH_NLRI: what is before them in that attribute,
-    the NLRI, and all other attributes. None if there is no such attribute or it cannot be found.
+    the NLRI, and all other attributes. None if there is no such attribute, or anything is wrong with its header.
 
     First and third part together decide the path, whatever the NLRI: they are its key.
     """
@@ -51,7 +51,7 @@ def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
             end = start + block[at + 2]
         if block[at + 1] == Code.MP_REACH_NLRI:
             nlri = start + _HEAD + block[start + 3]
-            if nlri > end or end > size:
+            if nlri > end or end > size or block[at] & 0xC0 != FLAGS[Code.MP_REACH_NLRI]:
                 return None
             return block[start:nlri], block[nlri:end], block[:at] + block[end:]
         at = end
