@@ -22,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run containerlab topologies on network namespaces",
         description="Runs a containerlab topology on network namespaces (no Docker) or on containerlab itself.",
     )
+    parser.set_defaults(handler=run)
     commands = parser.add_subparsers(dest="lab_command", metavar="COMMAND", required=True)
     for name, text in (
         ("up", "start a lab"),

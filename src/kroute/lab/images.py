@@ -58,7 +58,7 @@ NATIVES: Mapping[str, Native] = {
         program="/usr/lib/frr/zebra",
         package="frr",
         prepare="mkdir -p /run/frr /var/log/frr; touch /etc/frr/vtysh.conf;"
-        " chown frr:frr /run/frr /var/log/frr; chown frr:frr /etc/frr /etc/frr/* 2>/dev/null || true",
+        " chown frr:frr /run/frr /var/log/frr /etc/frr",
         script=_FRR,
     ),
     "bird": Native(

@@ -102,7 +102,7 @@ class Runner:
     def _state(self, check: State, node: str) -> None:
         """Polls one node until the expectation holds."""
         result, complaints = Result(status=0, stdout="", stderr=""), ["was never run"]
-        for _ in attempts(check.wait):
+        for _ in attempts(check.wait, pause=0.25):
             result = self._command(node, check.command, max(5.0, check.wait))
             complaints = check.expect.complaints(result)
             if not complaints:

@@ -1,0 +1,15 @@
+#!/bin/sh
+# The main process of a lab's kroute node, on network namespaces and in containers alike. It does what a DaemonSet
+# does: gives the daemon a configuration that may change while it runs (copies, since the lab's own files are bound
+# read-only), and starts it again whenever it ends. /run/kroute.pid names the daemon.
+export NODE_NAME="${NODE_NAME:-$(hostname)}"
+mkdir -p /etc/kroute
+cp /lab/kroute.yaml /lab/nodes.yaml /etc/kroute/
+trap 'kill $(cat /run/kroute.pid); exit 0' TERM
+while :; do
+    kroute run --config /etc/kroute/kroute.yaml &
+    echo $! >/run/kroute.pid
+    wait $!
+    echo "kroute ended with status $?; starting it again" >&2
+    sleep 0.5
+done
