@@ -17,7 +17,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from kroute.codec.frames import Frame
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.daemon.marks import remember_protocol
@@ -29,7 +28,7 @@ from kroute.drivers.fib import Fib
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
 from kroute.drivers.inventory import inventory_driver
 from kroute.drivers.kernel import KernelWatcher
-from kroute.drivers.speaker import Speaker, SpeakerEvent
+from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLog, SpeakerReady
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
 from kroute.model.errors import ConfigError, DriverError
@@ -63,11 +62,7 @@ class Daemon:
         self.fib = (
             Fib.from_config(config.fib, remember_protocol(config)) if config.fib.enabled else None
         )
-        self.speaker = Speaker(
-            on_frames=self._on_frames,
-            on_event=self._on_speaker,
-            user=config.speaker.user,
-        )
+        self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
         self.control = Control(
@@ -157,21 +152,29 @@ class Daemon:
     def _report(self, source: str, problems: tuple[Problem, ...]) -> None:
         self.control.report(source, problems)
 
-    def _on_frames(self, frames: list[Frame]) -> None:
-        self.road.on_frames(frames)
+    def _on_speaker(self, events: list[SpeakerEvent]) -> None:
+        for event in events:
+            if isinstance(event, SpeakerDied):
+                self._on_speaker_death(event.reason)
+            elif isinstance(event, SpeakerReady):
+                log.info(
+                    "speaker ready exabgp=%s pid=%d %s", event.version, event.pid, event.privileges
+                )
+                self._report("speaker", ())
+            elif isinstance(event, SpeakerLog):
+                log.log(event.severity, "speaker: %s", event.text)
+        self.road.on_events(events)
 
-    def _on_speaker(self, event: SpeakerEvent) -> None:
-        """The speaker process ended, or runs (again)."""
-        if event.running:
-            self._report("speaker", ())
-            return
-        log.error("speaker ended reason=%s; the kernel keeps forwarding", event.reason)
+    def _on_speaker_death(self, reason: str) -> None:
+        """All sessions are lost and our next OPENs announce a restart; the kernel keeps forwarding."""
+        log.error(
+            "speaker ended reason=%s; it is started again, the kernel keeps forwarding", reason
+        )
         self._report(
-            "speaker", (Problem(object="speaker", reason=event.reason, severity=Severity.ERROR),)
+            "speaker", (Problem(object="speaker", reason=reason, severity=Severity.ERROR),)
         )
         self.control.restarting = True
         self.control.forwarding = tuple(Family) if self.fib is not None else ()
-        self.road.speaker_died()
         self.control.replan()
 
     def _on_kernel(self, state: KernelState) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.road import Road
 from kroute.drivers.secrets import read_password
+from kroute.drivers.speaker import session_parameters
 from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Accept, Cni, Config
@@ -143,39 +143,24 @@ class Control:
             try:
                 password = read_password(peer.password_file)
             except DriverError as error:
-                self._lock_out(name, peer, error)
+                self._lock_out(name, error)
                 continue
-            sessions[name] = replace(self._parameters(peer), password=password)
+            sessions[name] = session_parameters(
+                peer,
+                password=password,
+                listen_port=self.observed.config.bgp.port,
+                connect_retry=float(self.observed.config.speaker.connect_retry),
+                restarting=self.restarting,
+                forwarding=self.forwarding,
+            )
         return sessions
 
-    def _lock_out(self, name: PeerName, peer: Peer, error: DriverError) -> None:
+    def _lock_out(self, name: PeerName, error: DriverError) -> None:
         reason = f"{error}; the session stays down and is never opened without its password"
         self._secrets[name] = Problem(
             object=name, field="passwordFile", reason=reason, severity=Severity.ERROR
         )
         self._road.routing.peers[name].attempt = reason
-
-    def _parameters(self, peer: Peer) -> SessionParameters:
-        restart = peer.graceful_restart
-        return SessionParameters(
-            address=str(peer.address),
-            local_address=str(peer.local_address),
-            asn=peer.asn,
-            local_asn=peer.local_asn,
-            router_id=peer.router_id,
-            families=tuple(int(f) for f in peer.families),
-            port=peer.port,
-            listen_port=self.observed.config.bgp.port,
-            initiate=peer.initiate.value,
-            hold_time=peer.hold_time,
-            extended_nexthop=peer.extended_nexthop,
-            restart_time=restart.restart_time if restart else None,
-            ttl_security=peer.ttl_security,
-            multihop=peer.multihop,
-            connect_retry=self.observed.config.speaker.connect_retry,
-            restarting=self.restarting,
-            forwarding=tuple(int(f) for f in self.forwarding),
-        )
 
     @property
     def secret_problems(self) -> tuple[Problem, ...]:

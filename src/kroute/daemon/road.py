@@ -24,9 +24,18 @@ from kroute.codec.bgp import (
     end_of_rib,
     withdraw,
 )
-from kroute.codec.frames import Frame, Kind, SessionParameters, bodies, notification
-from kroute.codec.session import negotiated_of, session_down_of
-from kroute.model.bgp import Attributes, CeaseSubcode, NoticeCode, PeerName, SessionState
+from kroute.codec.frames import SessionParameters
+from kroute.drivers.speaker import (
+    Attempt,
+    Backlog,
+    Down,
+    Refresh,
+    SpeakerDied,
+    SpeakerEvent,
+    Up,
+    Updates,
+)
+from kroute.model.bgp import Attributes, Negotiated, NoticeCode, PeerName, SessionState
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.plan.adj_out import Tell
@@ -42,11 +51,11 @@ class SpeakerPort(Protocol):
     def add(self, index: int, parameters: SessionParameters) -> None:
         """Hold a session with a peer; for a known index, replace its parameters."""
 
-    def remove(self, index: int, notice: bytes = b"") -> None:
-        """Forget a peer, with a NOTIFICATION or in silence."""
+    def remove(self, index: int) -> None:
+        """Forget a peer: Cease, peer de-configured."""
 
-    def reset(self, index: int, notice: bytes = b"") -> None:
-        """End a session; it may come back."""
+    def reset(self, index: int, *, code: int, subcode: int) -> None:
+        """End a session with a NOTIFICATION; it may come back."""
 
     def send(self, indexes: Iterable[int], messages: bytes) -> None:
         """Send ready-made BGP messages to peers."""
@@ -120,31 +129,33 @@ class Road:
             lane.parameters = parameters
             self._speaker.add(lane.index, parameters)
 
-    # --- frames -------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------
 
-    def on_frames(self, frames: list[Frame]) -> None:
+    def on_events(self, events: list[SpeakerEvent]) -> None:
         """Everything the speaker said in one turn; consequences leave at the end of it."""
-        for kind, index, body in frames:
-            name = self._names.get(index)
-            if name is None:
-                continue
-            if kind == Kind.UPDATES:
-                self._on_updates(name, body)
-            else:
-                self._on_event(name, kind, body)
+        if any(isinstance(event, SpeakerDied) for event in events):
+            self._speaker_died()
+            return
+        for event in events:
+            if isinstance(event, Updates):
+                self._on_updates(event)
+            elif isinstance(event, Up | Down | Attempt | Refresh | Backlog):
+                self._on_session(event)
         self.flush()
 
-    def _on_updates(self, name: PeerName, run: bytes) -> None:
+    def _on_updates(self, event: Updates) -> None:
+        name = self._names.get(event.peer)
+        if name is None:
+            return
         lane, state = self._lanes[name], self.routing.peers.get(name)
         if lane.decoder is None or state is None:
             return
         try:
-            messages = bodies(run)
-            decoded = lane.decoder.decode_run(messages)
+            decoded = lane.decoder.decode_run(event.bodies)
         except UpdateError as error:
             self._refuse(name, state, error)
             return
-        state.updates += len(messages)
+        state.updates += len(event.bodies)
         rib, adj_in = self.routing.rib, state.adj_in
         for family, path, nlris in decoded.steps:
             if path is None:
@@ -167,27 +178,27 @@ class Road:
             self._lanes[name].index, bytes((NoticeCode.UPDATE_ERROR, error.subcode)) + error.data
         )
 
-    def _on_event(self, name: PeerName, kind: int, body: bytes) -> None:
-        now = self._clock()
-        if kind == Kind.UP:
-            self._on_up(name, body, now)
-        elif kind == Kind.DOWN:
-            down = session_down_of(body)
-            self._lanes[name].decoder = None
-            self.routing.session_down(name, down, now)
-            log.warning("session down peer=%s reason=%s", name, down.reason)
-        elif kind == Kind.ATTEMPT:
-            state = self.routing.peers.get(name)
-            if state is not None:
-                state.attempt = body.decode(errors="replace")
-        elif kind == Kind.REFRESH:
-            self.routing.refresh(name)
-
-    def _on_up(self, name: PeerName, body: bytes, now: float) -> None:
-        state = self.routing.peers.get(name)
-        if state is None:
+    def _on_session(self, event: Up | Down | Attempt | Refresh | Backlog) -> None:
+        name = self._names.get(event.peer)
+        state = self.routing.peers.get(name) if name is not None else None
+        if name is None or state is None:
             return
-        negotiated = negotiated_of(body)
+        now = self._clock()
+        match event:
+            case Up(_, negotiated):
+                self._on_up(name, state, negotiated, now)
+            case Down(_, down):
+                self._lanes[name].decoder = None
+                self.routing.session_down(name, down, now)
+                log.warning("session down peer=%s reason=%s", name, down.reason)
+            case Attempt(_, text):
+                state.attempt = text
+            case Refresh():
+                self.routing.refresh(name)
+            case Backlog(_, octets):
+                state.backlog = octets
+
+    def _on_up(self, name: PeerName, state: PeerState, negotiated: Negotiated, now: float) -> None:
         lane = self._lanes[name]
         self.routing.session_up(name, negotiated, now)
         adj_in = state.adj_in
@@ -200,7 +211,7 @@ class Road:
             "session up peer=%s asn=%d routerId=%s", name, negotiated.asn, negotiated.router_id
         )
 
-    def speaker_died(self) -> None:
+    def _speaker_died(self) -> None:
         """The speaker ended: all sessions are lost, nothing else is."""
         for lane in self._lanes.values():
             lane.decoder = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from kroute.model.errors import DriverError
 
 LONGEST = 80
-"""Octets of a key at most (TCP_MD5SIG_MAXKEYLEN, linux/tcp.h)."""
+"""Length of a key at most (TCP_MD5SIG_MAXKEYLEN, linux/tcp.h)."""
 
 
 def read_password(path: str) -> str:

@@ -50,6 +50,7 @@ def _peer(state: PeerState, now: float) -> Answer:
         "flaps": state.flaps,
         "faults": state.faults,
         "lastFault": state.last_fault,
+        "backlog": state.backlog,
         "routerId": negotiated.router_id if negotiated else "",
         "reason": peer_reason(state),
     }

@@ -60,6 +60,8 @@ class PeerState:
     faults: int = 0
     """UPDATEs with errors that RFC 7606 lets a session survive."""
     last_fault: str = ""
+    backlog: int = 0
+    """Octets that wait for the peer to read them."""
 
     @property
     def established(self) -> bool:
