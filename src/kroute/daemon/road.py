@@ -100,9 +100,7 @@ class Road:
         for name in [n for n in self._lanes if n not in wanted]:
             lane = self._lanes.pop(name)
             del self._names[lane.index]
-            self._speaker.remove(
-                lane.index, notification(NoticeCode.CEASE, CeaseSubcode.PEER_DECONFIGURED)
-            )
+            self._speaker.remove(lane.index)
             log.info("peer removed peer=%s", name)
         for name, parameters in wanted.items():
             self._set_session(name, parameters)
@@ -174,9 +172,8 @@ class Road:
         state.faults += 1
         state.last_fault = str(error)
         self._lanes[name].decoder = None
-        self._speaker.reset(
-            self._lanes[name].index, bytes((NoticeCode.UPDATE_ERROR, error.subcode)) + error.data
-        )
+        index = self._lanes[name].index
+        self._speaker.reset(index, code=NoticeCode.UPDATE_ERROR, subcode=error.subcode)
 
     def _on_session(self, event: Up | Down | Attempt | Refresh | Backlog) -> None:
         name = self._names.get(event.peer)
