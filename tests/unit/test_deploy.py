@@ -13,6 +13,8 @@ import pytest
 import yaml
 from kubernetes import client
 
+from kroute.cli import build_parser
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 MANIFEST = DEPLOY / "daemonset.yaml"
@@ -169,6 +171,11 @@ def test_the_image_has_what_the_manifest_starts():
     ]
     for plugin in PLUGINS:
         assert f"/usr/lib/cni/{plugin} " in containerfile
+
+
+def test_the_command_line_parses():
+    arguments = build_parser(("run",)).parse_args(daemon()["args"])
+    assert (arguments.command, arguments.config) == ("run", "/etc/kroute/kroute.yaml")
 
 
 def test_the_build_context_holds_every_file_that_is_copied():
