@@ -57,7 +57,7 @@ def network(backend: Backend, node: str) -> Network | None:
         read = json.loads(text)
         plugins = read.get("plugins", [read])
         return Network(name=read["name"], version=read["cniVersion"], plugins=tuple(plugins))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LabError(
             f"{node}: the first file of {FOLDER} is no CNI configuration: {error}"
         ) from error

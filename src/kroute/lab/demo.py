@@ -158,7 +158,8 @@ class _Tour:
             self._restart(victim.node)
         finally:
             tallies = [stream.stop() for stream in streams]
-        return all([self._tell(tally) for tally in tallies])
+        verdicts = [self._tell(tally) for tally in tallies]
+        return all(verdicts)
 
     def _restart(self, node: str) -> None:
         """Kills a daemon, and waits until its successor has all sessions and routes."""

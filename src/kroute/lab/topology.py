@@ -219,13 +219,11 @@ class _Reader:
         seen: dict[tuple[str, str], int] = {}
         for i, link in enumerate(links):
             for end in (link.a, link.b) if link else ():
-                owner = nodes[end.node].namespace_owner
-                first = seen.setdefault((owner, end.interface), i)
-                if first != i:
-                    self.error(
-                        f"topology.links[{i}]",
-                        f"{end.node}:{end.interface} is used by links[{first}] already",
-                    )
+                key = (nodes[end.node].namespace_owner, end.interface)
+                if key in seen:
+                    what = f"{end.node}:{end.interface} is used by links[{seen[key]}] already"
+                    self.error(f"topology.links[{i}]", what)
+                seen.setdefault(key, i)
         return tuple(link for link in links if link is not None)
 
     def link(self, at: str, value: Any, nodes: Mapping[str, Node]) -> Link | None:
