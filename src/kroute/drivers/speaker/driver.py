@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,6 +34,7 @@ _LONGEST_PAUSE: Final = 5.0
 _LASTED: Final = 30.0
 _PATIENCE: Final = 3.0
 _KEY_LIMIT: Final = 80
+_COMMAND: Final = (sys.executable, "-m", "kroute.speaker")
 
 OnEvents = Callable[[list[SpeakerEvent]], None]
 
@@ -85,12 +87,15 @@ class Speaker:
 
     Events come in batches, in order, from the event loop's thread. When the process dies, each established
     session gets its Down, then SpeakerDied; it is started again after a pause, told all peers, and
-    SpeakerReady follows. ``user`` is whom the process becomes if we are root.
+    SpeakerReady follows. ``user`` is whom the process becomes if we are root; ``command`` starts the process.
     """
 
-    def __init__(self, on_events: OnEvents, *, user: str = "nobody") -> None:
+    def __init__(
+        self, on_events: OnEvents, *, user: str = "nobody", command: Sequence[str] = _COMMAND
+    ) -> None:
         self._on_events = on_events
         self._user = user
+        self._command = tuple(command)
         self._process: SpeakerProcess | None = None
         self._peers: dict[int, SessionParameters] = {}
         self._up: set[int] = set()
@@ -196,7 +201,7 @@ class Speaker:
     def _spawn(self, *, again: bool = False) -> None:
         self._restart = None
         self._started_at = asyncio.get_running_loop().time()
-        self._process = SpeakerProcess(self._user, self._frames, self._died)
+        self._process = SpeakerProcess(self._command, self._user, self._frames, self._died)
         for index, parameters in self._peers.items():
             told = replace(parameters, restarting=True) if again else parameters
             self._process.send(Kind.ADD, index, told.pack())

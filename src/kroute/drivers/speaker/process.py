@@ -6,9 +6,8 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -28,7 +27,11 @@ class SpeakerProcess:
     """
 
     def __init__(
-        self, user: str, on_frames: Callable[[list[Frame]], None], on_end: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        user: str,
+        on_frames: Callable[[list[Frame]], None],
+        on_end: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_frames = on_frames
@@ -38,7 +41,7 @@ class SpeakerProcess:
         self._ended = False
         ours, theirs = _pair()
         with theirs:
-            self._child = _spawn(theirs, user)
+            self._child = _spawn(command, theirs, user)
         self._socket = ours
         self._loop.add_reader(ours, self._readable)
 
@@ -147,13 +150,16 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _spawn(theirs: socket.socket, user: str) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str], theirs: socket.socket, user: str) -> subprocess.Popen[bytes]:
     """Start the child with nothing but its socket; ExaBGP takes settings from the environment, so none are left."""
     environment = {k: v for k, v in os.environ.items() if not k.lower().startswith("exabgp")}
-    command = [sys.executable, "-m", "kroute.speaker", str(theirs.fileno()), str(os.getpid()), user]
+    arguments = [str(theirs.fileno()), str(os.getpid()), user]
     try:
         return subprocess.Popen(
-            command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment
+            [*command, *arguments],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            env=environment,
         )
     except OSError as error:
         raise DriverError(f"cannot start the speaker: {error}") from error
