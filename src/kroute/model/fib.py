@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from kroute.model.net import Family, Nlri
 
 
 class Nexthop(NamedTuple):
@@ -18,9 +22,59 @@ class Nexthop(NamedTuple):
 
 
 Nexthops = tuple[Nexthop, ...]
-"""One leg, or an ECMP set in canonical order (see :func:`ecmp`). Hashable, and shared between routes."""
+"""One leg, or an ECMP set in canonical order (see :func:`ecmp`). Hashable, and shared between routes.
+
+No leg at all is a blackhole: packets are dropped and no less specific route is asked.
+"""
 
 
 def ecmp(legs: set[Nexthop]) -> Nexthops:
     """The canonical set of these legs: sorted, so that equal sets compare equal to what a dump returns."""
     return tuple(sorted(legs, key=lambda leg: (leg.oif, leg.gateway or b"", leg.weight)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteFailure:
+    """A route that is desired and not in the kernel, and why; it is retried when links or addresses change."""
+
+    family: Family
+    nlri: Nlri
+    reason: str
+    """The kernel's own words, with the name of the errno."""
+    owner: int = 0
+    """Protocol that holds the route's place (prefix, table and metric); 0 if that is not the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FibState:
+    """How the kernel's table stands to what it should be; counts are per family where it says so."""
+
+    complete: bool = False
+    """Removals are allowed (law 2)."""
+    synced: bool = False
+    """A whole comparison was done since start, and everything known to differ has been written or has failed."""
+    pending: int = 0
+    """Changes that the writer has not taken yet."""
+    desired: Mapping[Family, int] = field(default_factory=dict)
+    installed: Mapping[Family, int] = field(default_factory=dict)
+    failed: int = 0
+    foreign: int = 0
+    """Desired routes whose place (prefix, table and metric) another protocol holds; left alone."""
+    failures: tuple[RouteFailure, ...] = ()
+    """A few examples of failed and foreign ones."""
+    last_sync: float | None = None
+    """Monotonic time of the last whole comparison, seconds."""
+    sync_seconds: float = 0.0
+    """How long that took."""
+    syncs: int = 0
+    batches: int = 0
+    written: int = 0
+    """Route messages sent since start."""
+    heals: int = 0
+    """Own routes that others removed or changed, written again."""
+    overruns: int = 0
+    """Times that the kernel dropped events or errors; each led to a whole comparison."""
+    adopted: int = 0
+    """Routes of an earlier life found as they should be by the first comparison, and not written again."""
+    error: str = ""
+    """What keeps the driver from working at all, empty if nothing does."""

@@ -1,0 +1,136 @@
+"""Hears what others do to our routes, and which links and addresses change. Hints only: the dump is the truth,
+as the kernel drops IPv4 routes with a link that goes down without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from socket import htonl, htons
+from struct import unpack_from
+from typing import NamedTuple
+
+from kroute.codec.rtnetlink import (
+    GROUP_IPV4_IFADDR,
+    GROUP_IPV4_ROUTE,
+    GROUP_IPV6_IFADDR,
+    GROUP_IPV6_ROUTE,
+    GROUP_LINK,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    MalformedMessage,
+    Message,
+    messages,
+)
+from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEvent, effective_metric, route_event
+from kroute.drivers.netlink import BpfInstruction, RouteSocket
+
+_GROUPS = GROUP_LINK | GROUP_IPV4_IFADDR | GROUP_IPV6_IFADDR | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
+_READ_AT_ONCE = 512
+"""Datagrams handled before the writer looks at its other work again."""
+
+
+class LinkTouched(NamedTuple):
+    """A link or an address on it changed; routes over it may be gone, or possible again."""
+
+    ifindex: int
+
+
+class RouteTouched(Enum):
+    """What became of a place that we may hold."""
+
+    LOST = "lost"
+    """Our route was removed, or changed under our own mark."""
+    TAKEN = "taken"
+    """Another protocol's route replaced what was there."""
+    VACATED = "vacated"
+    """Another protocol's route went."""
+
+
+Touched = tuple[RouteTouched, RouteEvent]
+
+
+class Monitor:
+    """The events of one table, without those that our own writing causes."""
+
+    def __init__(
+        self, *, port: int, protocol: int, table: int, metric: int, netns: str | None = None
+    ) -> None:
+        """Subscribe; ``port`` is that of the socket which writes."""
+        self._protocol, self._table, self._metric = protocol, table, metric
+        self._socket = RouteSocket(netns=netns, groups=_GROUPS)
+        self._socket.filter(_filter(port, protocol, table))
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def events(self) -> Iterator[LinkTouched | Touched]:
+        """What waits to be heard, as far as it may concern us; never waits.
+
+        Raises:
+            Overrun: events were lost.
+            MalformedMessage: as good as lost.
+        """
+        for _ in range(_READ_AT_ONCE):
+            datagram = self._socket.receive()
+            if datagram is None:
+                return
+            for message in messages(datagram):
+                yield from self._classified(message)
+
+    def _classified(self, message: Message) -> Iterator[LinkTouched | Touched]:
+        match message.kind:
+            case kind if kind in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR):
+                if len(message.body) < 8:
+                    raise MalformedMessage("rtnetlink: link event cut short")
+                yield LinkTouched(unpack_from("=i", message.body, 4)[0])
+            case kind if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+                event = route_event(message)
+                if (touched := self._touched(event)) is not None:
+                    yield touched, event
+
+    def _touched(self, event: RouteEvent) -> RouteTouched | None:
+        form = event.form
+        if form.table != self._table or form.metric != effective_metric(event.family, self._metric):
+            return None
+        if form.protocol == self._protocol:
+            return RouteTouched.LOST
+        if event.added:
+            return RouteTouched.TAKEN if event.replaced else None
+        return RouteTouched.VACATED
+
+
+def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
+    """Drops our own echoes, other tables, and others' routes that replace nothing.
+
+    Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg after it (table 20, protocol 21).
+    Loads are big-endian, messages in the machine's order: hence htons.
+    """
+    word, half, byte = 0x20, 0x28, 0x30
+    equal, has_bits, end = 0x15, 0x45, 0x06
+    low = table if table < 256 else RT_TABLE_COMPAT
+    return [
+        (word, 0, 0, 12),
+        (equal, 11, 0, htonl(port)),
+        (half, 0, 0, 4),
+        (equal, 2, 0, htons(RTM_NEWROUTE)),
+        (equal, 5, 0, htons(RTM_DELROUTE)),
+        (end, 0, 0, 0xFFFFFFFF),
+        (half, 0, 0, 6),
+        (has_bits, 2, 0, htons(NLM_F_REPLACE)),
+        (byte, 0, 0, 21),
+        (equal, 0, 3, protocol),
+        (byte, 0, 0, 20),
+        (equal, 0, 1, low),
+        (end, 0, 0, 0xFFFFFFFF),
+        (end, 0, 0, 0),
+    ]
