@@ -59,9 +59,7 @@ class Daemon:
         self.clock = time.monotonic
         legs, restart = config.bgp.multipath, config.bgp.graceful_restart
         self.routing = Routing(now=self.clock(), legs=legs, deferral=float(restart.deferral_time))
-        self.fib = (
-            Fib.from_config(config.fib, remember_protocol(config)) if config.fib.enabled else None
-        )
+        self.fib = _open_fib(config) if config.fib.enabled else None
         self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
