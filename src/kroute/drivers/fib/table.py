@@ -254,6 +254,8 @@ class KernelTable:
     ) -> Mapping[RouteForm, list[Nlri]]:
         for _ in range(_DUMP_ATTEMPTS):
             dump = self._dump_once(family, protocol, between)
+            if dump.refusal is not None and dump.refusal.errno == errno.ENOENT:
+                return {}  # a table that never held a route does not exist
             if dump.refusal is not None:
                 raise DriverError(f"route dump: {reason_of(dump.refusal)}")
             if not dump.interrupted:
