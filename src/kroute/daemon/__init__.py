@@ -59,7 +59,11 @@ class Daemon:
         self.clock = time.monotonic
         legs, restart = config.bgp.multipath, config.bgp.graceful_restart
         self.routing = Routing(now=self.clock(), legs=legs, deferral=float(restart.deferral_time))
-        self.fib = _open_fib(config) if config.fib.enabled else None
+        former = remember_protocol(config)
+        self.fib = _open_fib(config, former) if config.fib.enabled else None
+        self.watcher = KernelWatcher(
+            on_change=self._on_kernel, ours={config.fib.protocol, *former}, table=config.fib.table
+        )
         self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
@@ -111,10 +115,7 @@ class Daemon:
             await self.fib.quiesced()
             found = self.fib.state().installed
             self.control.forwarding = tuple(f for f in Family if found.get(f, 0))
-        watcher = KernelWatcher(
-            self._on_kernel, own_protocols=self._own_protocols(), table=self.config.fib.table
-        )
-        watcher.start()
+        await self.watcher.start()
         await self.speaker.start()
         driver = inventory_driver(self.config.inventory)
         tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
@@ -130,10 +131,8 @@ class Daemon:
         for server in self._servers:
             server.close()
         await self.speaker.stop()
+        self.watcher.close()
         log.info("stopped; routes and conflist stay as they are")
-
-    def _own_protocols(self) -> frozenset[int]:
-        return frozenset({self.config.fib.protocol, *self.config.fib.former_protocols})
 
     def _serve_http(self) -> None:
         http = self.config.http
@@ -235,13 +234,13 @@ class NoFib:
         """Nothing is installed."""
 
 
-def _open_fib(config: Config) -> Fib:
+def _open_fib(config: Config, former: tuple[int, ...]) -> Fib:
     fib = config.fib
     return Fib(
         protocol=fib.protocol,
         table=fib.table,
         metric=fib.metric,
-        former_protocols=remember_protocol(config),
+        former_protocols=former,
         audit_interval=float(fib.audit_interval),
     )
 
