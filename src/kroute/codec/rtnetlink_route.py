@@ -46,6 +46,7 @@ RTM_F_CLONED = 0x200
 _RTMSG = Struct("=BBBBBBBBI")
 _RTNEXTHOP = Struct("=HBBi")
 _IPV6_DEFAULT_METRIC = 1024
+_RTNH_F_DEAD = 1
 
 
 def effective_metric(family: Family, metric: int) -> int:
@@ -186,6 +187,7 @@ class RouteForm(NamedTuple):
     """All of a kernel route but its prefix. ``kind`` is rtm_type; ``nhid`` 0 without nexthop object.
 
     ``nexthops`` is in canonical order (:func:`kroute.model.fib.ecmp`); with a nexthop object it may be empty.
+    ``dead`` are those of them that the kernel does not use, as their interface is down or has no address.
     """
 
     table: int
@@ -196,6 +198,7 @@ class RouteForm(NamedTuple):
     flags: int
     nexthops: Nexthops
     nhid: int
+    dead: Nexthops = ()
 
 
 class RouteEvent(NamedTuple):
@@ -237,6 +240,7 @@ def decode_route(body: bytes) -> tuple[Family, Nlri, RouteForm]:
     destination = found.get(RTA_DST, bytes(family.bits >> 3))
     if len(destination) != family.bits >> 3:
         raise MalformedMessage(f"rtnetlink: destination of {len(destination)} octets")
+    nexthops, dead = ((), ()) if kind == RTN_BLACKHOLE else _nexthops(found, flags)
     form = RouteForm(
         number(found[RTA_TABLE]) if RTA_TABLE in found else table,
         protocol,
@@ -244,30 +248,37 @@ def decode_route(body: bytes) -> tuple[Family, Nlri, RouteForm]:
         scope,
         kind,
         flags,
-        () if kind == RTN_BLACKHOLE else _nexthops(found),
+        nexthops,
         number(found.get(RTA_NH_ID, b"")),
+        dead,
     )
     return family, bytes((plen,)) + destination[: (plen + 7) >> 3], form
 
 
-def _nexthops(found: dict[int, bytes]) -> Nexthops:
+def _nexthops(found: dict[int, bytes], flags: int) -> tuple[Nexthops, Nexthops]:
+    """All legs, and the dead ones among them."""
     if (legs := found.get(RTA_MULTIPATH)) is not None:
         return _multipath(legs)
     oif, gateway = number(found.get(RTA_OIF, b"")), _gateway_of(found)
-    return (Nexthop(gateway, oif),) if oif or gateway else ()
+    only = (Nexthop(gateway, oif),) if oif or gateway else ()
+    return only, only if flags & _RTNH_F_DEAD else ()
 
 
-def _multipath(data: bytes) -> Nexthops:
-    legs: list[Nexthop] = []
+def _multipath(data: bytes) -> tuple[Nexthops, Nexthops]:
+    legs: set[Nexthop] = set()
+    dead: set[Nexthop] = set()
     position = 0
     while position + 8 <= len(data):
-        length, _, hops, oif = _RTNEXTHOP.unpack_from(data, position)
+        length, flags, hops, oif = _RTNEXTHOP.unpack_from(data, position)
         if length < 8 or position + length > len(data):
             raise MalformedMessage(f"rtnetlink: leg of length {length}")
         found = attributes(data[position : position + length], 8)
-        legs.append(Nexthop(_gateway_of(found), oif, hops + 1))
+        leg = Nexthop(_gateway_of(found), oif, hops + 1)
+        legs.add(leg)
+        if flags & _RTNH_F_DEAD:
+            dead.add(leg)
         position += align(length)
-    return ecmp(set(legs))
+    return ecmp(legs), ecmp(dead)
 
 
 def _gateway_of(found: dict[int, bytes]) -> bytes | None:

@@ -1,0 +1,100 @@
+"""Link and address messages (linux/if_link.h, linux/if_addr.h), as far as next hops depend on them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+from struct import Struct, pack
+from typing import NamedTuple
+
+from kroute.codec.rtnetlink import (
+    AF_UNSPEC,
+    FAMILY_OF_KERNEL,
+    KERNEL_FAMILY,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    MalformedMessage,
+    attribute,
+    attributes,
+    message,
+    number,
+)
+from kroute.model.kernel import Interface, Link
+from kroute.model.net import Family
+
+_IFINFOMSG = Struct("=BxHiII")
+_IFADDRMSG = Struct("=BBBBi")
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_EXT_MASK = 3, 4, 29
+_RTEXT_FILTER_SKIP_STATS = 1 << 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x08, 0x40
+
+
+class AddressMessage(NamedTuple):
+    """An address of an interface; ``usable`` is false during and after failed duplicate detection."""
+
+    ifindex: int
+    interface: Interface
+    usable: bool
+
+
+def links_request() -> bytes:
+    """The request for all links, without their counters."""
+    mask = attribute(_IFLA_EXT_MASK, pack("=I", _RTEXT_FILTER_SKIP_STATS))
+    body = _IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + mask
+    return message(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, body, sequence=2)
+
+
+def addresses_request(family: Family) -> bytes:
+    """The request for all addresses of a family."""
+    body = _IFADDRMSG.pack(KERNEL_FAMILY[family], 0, 0, 0, 0)
+    return message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, body, sequence=2)
+
+
+def link_of(body: bytes) -> Link | None:
+    """The link of an RTM_NEWLINK or RTM_DELLINK message; None where it tells of a bridge port only.
+
+    Raises:
+        MalformedMessage: too short, or without a name.
+    """
+    if len(body) < _IFINFOMSG.size:
+        raise MalformedMessage("rtnetlink: link message cut short")
+    family, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
+    if family != AF_UNSPEC:
+        return None
+    found = attributes(body, _IFINFOMSG.size)
+    name = found.get(_IFLA_IFNAME)
+    if name is None:
+        raise MalformedMessage(f"rtnetlink: link {index} without a name")
+    return Link(
+        index=index,
+        name=name.rstrip(b"\0").decode("utf-8", "replace"),
+        up=bool(flags & _IFF_UP),
+        carrier=bool(flags & _IFF_RUNNING),
+        mtu=number(found.get(_IFLA_MTU, b"")),
+    )
+
+
+def address_of(body: bytes) -> AddressMessage | None:
+    """The address of an RTM_NEWADDR or RTM_DELADDR message; None of another family.
+
+    Of a point-to-point link it is our end.
+
+    Raises:
+        MalformedMessage: too short, or not an address of its family.
+    """
+    if len(body) < _IFADDRMSG.size:
+        raise MalformedMessage("rtnetlink: address message cut short")
+    number_of_family, length, flags, _, index = _IFADDRMSG.unpack_from(body)
+    family = FAMILY_OF_KERNEL.get(number_of_family)
+    if family is None:
+        return None
+    found = attributes(body, _IFADDRMSG.size)
+    packed = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS, b""))
+    if len(packed) != family.bits >> 3 or length > family.bits:
+        raise MalformedMessage(f"rtnetlink: address of {len(packed)} octets, length {length}")
+    flags |= number(found.get(_IFA_FLAGS, b""))
+    usable = not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE)
+    return AddressMessage(index, ip_interface((packed, length)), usable)
