@@ -107,12 +107,13 @@ class Listener:
             if port.sock is None:
                 return
             try:
-                sock, remote = port.sock.accept()
+                sock, sockaddr = port.sock.accept()
+                remote = Endpoint.of_sockaddr(sockaddr)
             except BlockingIOError:
                 return
             except OSError:
                 continue
-            found = port.peers.get(Endpoint.parse(remote[0]).key)
+            found = port.peers.get(remote.key)
             if found is None:
                 sock.close()
             else:

@@ -22,6 +22,7 @@ _SYN_RETRIES: Final = 2
 _IP_FREEBIND: Final = 15
 _IPV6_FREEBIND: Final = 78
 _HIGHEST_TTL: Final = 255
+_SOCKADDR_IN6: Final = 4
 _BACKLOG: Final = 256
 
 
@@ -36,6 +37,16 @@ class Endpoint(NamedTuple):
         """``192.0.2.1``, ``2001:db8::1`` or ``fe80::1%eth0``."""
         address, _, interface = text.partition("%")
         return cls(address, interface)
+
+    @classmethod
+    def of_sockaddr(cls, sockaddr: tuple[Any, ...]) -> Endpoint:
+        """From accept(2) or getpeername(2).
+
+        Raises:
+            OSError: the interface is gone.
+        """
+        scope = sockaddr[3] if len(sockaddr) == _SOCKADDR_IN6 else 0
+        return cls(sockaddr[0].partition("%")[0], socket.if_indextoname(scope) if scope else "")
 
     @property
     def family(self) -> int:
