@@ -177,11 +177,7 @@ class UpdateDecoder(Generic[P]):
         if parts.problems or 14 in parts.values or 15 in parts.values:
             return None
         attributes, problems = self._reader.read(parts)
-        if problems:
-            return None
-        if self._plain:
-            self._plain.remember(block, attributes)
-        return attributes
+        return None if problems else attributes
 
     def _recall(self, key: bytes | tuple[bytes, bytes]) -> P | None:
         """What stands for a key in the cache, either generation."""
@@ -221,17 +217,34 @@ class UpdateDecoder(Generic[P]):
             self._block(block, announced, bool(announced_field), out)
 
     def _multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
-        """Take a block whose routes are in MP_REACH_NLRI from the cache, if its path is there."""
+        """Take a block whose routes are in MP_REACH_NLRI, unless anything about it is unusual."""
         parts = cut_reach(block)
         if parts is None:
             return False
         head, nlri, rest = parts
         path = self._recall((head, rest))
         if path is None:
-            return False
+            path = self._learn_multiprotocol(head, rest)
+            if path is None:
+                return False
         family = _V6 if head[1] == 2 else _V4
         out.steps.append((family, path, read_nlri(family, nlri)))
         return True
+
+    def _learn_multiprotocol(self, head: bytes, rest: bytes) -> P | None:
+        """The path of an MP_REACH_NLRI (up to its NLRI) and the other attributes; None if it is unusual."""
+        if self._plain is None:
+            return None
+        reach = read_reach(head, extended_nexthop=self._extended_nexthop)
+        family = reach.family
+        if family is None or family not in self._families or reach.problem:
+            return None
+        attributes = self._plain.read(rest, reach.nexthop, reach.link_local)
+        if attributes is None:
+            return None
+        path = self._make(family, attributes)
+        self._remember((head, rest), path)
+        return path
 
     def _block(self, block: bytes, announced: list[Nlri], located: bool, out: Decoded[P]) -> None:
         """Any attribute block, and the IPv4 prefixes behind it; ``located``: there were some, wanted or not."""
