@@ -48,6 +48,8 @@ SEEDS = [
     body(attributes=unreach(2, ROUTES6)),
     body(attributes=unreach(2, b"")),
     body(attributes=ORIGIN + AS_PATH + unreach(2, ROUTES6) + reach(2, bytes(32), ROUTES6)),
+    body(attributes=reach(2, address("2001:db8::1"), b"") + ORIGIN + AS_PATH),
+    body(withdrawn=ROUTES4, attributes=reach(2, bytes(15) + b"\1", ROUTES6) + ORIGIN + AS_PATH),
     body(),
 ]
 MUTATIONS = st.lists(

@@ -180,6 +180,21 @@ class TestMultiprotocol:
             (step,) = reader.decode(body(attributes=block)).steps
             assert (step[1] is None) == withdrawn
 
+    def test_a_reach_without_prefixes_is_no_step(self):
+        reader = decoder()
+        for _ in range(2):
+            result = reader.decode(body(attributes=reach(2, GLOBAL, b"") + ORIGIN + AS_PATH))
+            assert (result.steps, result.problems, result.end_of_rib) == ([], {}, [])
+
+    def test_ipv4_may_be_withdrawn_beside_known_ipv6_routes(self):
+        reader = decoder()
+        block = reach(2, GLOBAL, nlri("::/0")) + ORIGIN + AS_PATH
+        alone = only_attributes(reader.decode(body(attributes=block)))
+        steps = reader.decode(body(withdrawn=nlri("10.0.0.0/8"), attributes=block)).steps
+        assert [(f, n) for f, _, n in steps] == [(V4, [nlri("10.0.0.0/8")]), (V6, [nlri("::/0")])]
+        assert steps[0][1] is None
+        assert steps[1][1] is alone
+
     def test_withdrawals_need_no_other_attribute(self):
         result = decoder().decode(body(attributes=unreach(2, nlri("2001:db8::/32"))))
         assert result.steps == [(V6, None, [nlri("2001:db8::/32")])]

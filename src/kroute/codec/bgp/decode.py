@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 from kroute.codec.bgp.attributes import AttributeReader, Split, split
 from kroute.codec.bgp.multiprotocol import (
-    Reach,
     cut_reach,
     family_text,
     not_negotiated,
@@ -213,7 +212,7 @@ class UpdateDecoder(Generic[P]):
                 path = self._learn(block)
         if path is not None:
             out.steps.append((_V4, path, announced))
-        elif block or announced:
+        elif announced or (block and not self._multiprotocol(block, out)):
             self._block(block, announced, bool(announced_field), out)
 
     def _multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
@@ -227,8 +226,9 @@ class UpdateDecoder(Generic[P]):
             path = self._learn_multiprotocol(head, rest)
             if path is None:
                 return False
-        family = _V6 if head[1] == 2 else _V4
-        out.steps.append((family, path, read_nlri(family, nlri)))
+        if nlri:
+            family = _V6 if head[1] == 2 else _V4
+            out.steps.append((family, path, read_nlri(family, nlri)))
         return True
 
     def _learn_multiprotocol(self, head: bytes, rest: bytes) -> P | None:
@@ -252,16 +252,14 @@ class UpdateDecoder(Generic[P]):
         values = parts.values
         unreach = values.pop(Code.MP_UNREACH_NLRI, None)
         value = values.pop(Code.MP_REACH_NLRI, None)
-        extended = self._extended_nexthop
-        reach = None if value is None else read_reach(value, extended_nexthop=extended)
         if unreach is not None:
             self._withdraw(unreach, out, alone=len(block) <= _EMPTY_UNREACH)
         if announced:
             key = block if unreach is None and value is None else None
             self._announce(_V4, announced, *self._reader.read(parts), out, key)
-        if reach is not None:
+        if value is not None:
             values.pop(Code.NEXT_HOP, None)  # RFC 4760 §3: not for these routes
-            self._announce_reach(reach, parts, out, None if unreach or announced else block)
+            self._announce_reach(value, parts, out, None if unreach or announced else block)
         elif not located:
             self._nothing_reachable(parts, out)
 
@@ -276,12 +274,13 @@ class UpdateDecoder(Generic[P]):
             out.end_of_rib.append(family)
 
     def _announce_reach(
-        self, reach: Reach, parts: Split, out: Decoded[P], block: bytes | None
+        self, value: bytes, parts: Split, out: Decoded[P], block: bytes | None
     ) -> None:
         """The routes of an MP_REACH_NLRI; ``block`` is given if their path may be remembered."""
+        reach = read_reach(value, extended_nexthop=self._extended_nexthop)
         family = reach.family
         if family is None or family not in self._families:
-            out.note(not_negotiated(Code.MP_REACH_NLRI.name, reach.label))
+            out.note(not_negotiated(Code.MP_REACH_NLRI.name, family_text(value)))
             return
         nlris = read_nlri(family, reach.field)
         attributes, problems = self._reader.read(parts, reach.nexthop, reach.link_local)

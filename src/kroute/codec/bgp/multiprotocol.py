@@ -6,7 +6,7 @@ These attributes carry the routes themselves. What cannot be located in them end
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kroute.codec.bgp.names import FLAGS, Code
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
@@ -21,8 +21,7 @@ _HEAD = 5
 _NEXTHOP_SIZES = {Family.IPV4: (4, 16, 32), Family.IPV6: (16, 32)}
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """An MP_REACH_NLRI taken apart; ``family`` is None for one that kroute does not know."""
 
     family: Family | None
@@ -30,8 +29,6 @@ class Reach:
     link_local: bytes
     field: bytes
     """The NLRI, unread."""
-    label: str = ""
-    """AFI and SAFI in words."""
     problem: UpdateProblem | None = None
 
 
@@ -72,12 +69,12 @@ def read_reach(value: bytes, *, extended_nexthop: bool) -> Reach:
     family = _FAMILIES.get((value[0] << 8 | value[1], value[2]))
     nexthop, field = value[4 : start - 1], value[start:]
     if family is None:
-        return Reach(None, b"", b"", field, family_text(value))
+        return Reach(None, b"", b"", field)
     if len(nexthop) not in _NEXTHOP_SIZES[family]:
         words = f"MP_REACH_NLRI for {family.label} has a next hop of {len(nexthop)} octets"
         raise _malformed(words, "RFC 7606 §7.11")
     problem = _check_nexthop(family, nexthop, extended_nexthop)
-    return Reach(family, *_addresses(nexthop), field, family_text(value), problem)
+    return Reach(family, *_addresses(nexthop), field, problem)
 
 
 def read_unreach(value: bytes) -> tuple[Family | None, bytes]:
