@@ -14,6 +14,8 @@ import yaml
 from kubernetes import client
 
 from kroute.cli import build_parser
+from kroute.codec.config import parse_config
+from kroute.model.config import InventoryKind, Topology
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -176,6 +178,22 @@ def test_the_image_has_what_the_manifest_starts():
 def test_the_command_line_parses():
     arguments = build_parser(("run",)).parse_args(daemon()["args"])
     assert (arguments.command, arguments.config) == ("run", "/etc/kroute/kroute.yaml")
+
+
+@pytest.mark.parametrize("where", configurations())
+def test_every_deployed_configuration_is_taken_by_the_daemon(where: str):
+    config = parse_config(configurations()[where], where)
+    assert config.inventory.kind is InventoryKind.KUBERNETES
+    assert (config.http.address, config.http.port) == ("127.0.0.1", 20244)
+    mounts = {m["mountPath"] for m in daemon()["volumeMounts"]}
+    assert {config.cni.directory, *config.cni.bin_directories} <= mounts
+    assert {config.paths.run, config.paths.state} <= mounts
+
+
+def test_the_overlays_say_what_their_names_promise():
+    configs = {where: parse_config(text, where) for where, text in configurations().items()}
+    assert configs["overlays/reflector"].peering.topology is Topology.ROUTE_REFLECTOR
+    assert len(configs["overlays/tor"].peering.peers) == 2
 
 
 def test_the_build_context_holds_every_file_that_is_copied():
