@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from kroute import __version__
-from kroute.codec.config import dump_config
+from kroute.codec.config import plain
 from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
 from kroute.model.fib import FibState, Nexthops
@@ -45,7 +45,7 @@ class Desk:
                 queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
             ),
             "fib": lambda _q: self.fib(),
-            "config": lambda _q: dump_config(daemon.control.observed.config),
+            "config": lambda _q: plain(daemon.control.observed.config),
             "problems": lambda _q: [asdict(p) for p in self.problems()],
             "status": lambda _q: self.status(),
             "why": self._why,

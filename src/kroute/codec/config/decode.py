@@ -1,0 +1,182 @@
+"""Plain values to dataclasses, by the types of their fields; every complaint, none raised.
+
+Small and generic on purpose (docs/adr/0002): it knows dataclasses, enums, tuples, mappings, optional values, addresses,
+prefixes and scalars, and no key of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
+from types import NoneType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+from kroute.model.errors import Complaint
+from kroute.model.net import Address, Prefix
+
+Path = tuple[str | int, ...]
+
+
+class _Bad:
+    """Stands for a value that was complained about."""
+
+
+BAD: Final = _Bad()
+
+
+def camel(name: str) -> str:
+    """A field's name as the file writes it: ``hold_time`` is ``holdTime``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def dotted(path: Path) -> str:
+    """A path as an operator reads it: ``peering.peers[2].asn``."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out
+
+
+def hints(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields."""
+    return get_type_hints(cls)
+
+
+class Decoder:
+    """Decodes one document; ``complaints`` fills as it goes."""
+
+    def __init__(self, lines: dict[Path, int], objection: Callable[[str, Any], str | None]) -> None:
+        """``objection`` says what is wrong with a scalar of the right type under a key, or None."""
+        self.complaints: list[Complaint] = []
+        self._lines = lines
+        self._objection = objection
+
+    def complain(self, path: Path, reason: str) -> None:
+        """Note what is wrong at a path; the line is that of the nearest part that is there."""
+        where = path
+        while where and where not in self._lines:
+            where = where[:-1]
+        line = self._lines.get(where)
+        suffix = f" (line {line})" if line and path else ""
+        self.complaints.append(Complaint(dotted(path), reason + suffix))
+
+    def decode(self, wanted: Any, value: Any, path: Path) -> Any:
+        """The value as the wanted type, or BAD after complaining."""
+        if is_dataclass(wanted) and isinstance(wanted, type):
+            return self._dataclass(wanted, value, path)
+        origin = get_origin(wanted)
+        if origin in (Union, UnionType):
+            return self._union(wanted, value, path)
+        if origin is tuple:
+            return self._tuple(get_args(wanted)[0], value, path)
+        if origin is not None:
+            return self._mapping(get_args(wanted), value, path)
+        found = self._scalar(wanted, value, path)
+        if found is not BAD:
+            key = next((part for part in reversed(path) if isinstance(part, str)), "")
+            if (reason := self._objection(key, found)) is not None:
+                self.complain(path, reason)
+                return BAD
+        return found
+
+    def _dataclass(self, cls: type[Any], value: Any, path: Path) -> Any:
+        if value is None:
+            value = {}  # `bgp:` with nothing under it
+        if not isinstance(value, dict):
+            return self._expected("a mapping of keys", value, path)
+        known = {camel(f.name): f.name for f in fields(cls)}
+        types = hints(cls)
+        found: dict[str, Any] = {}
+        bad = False
+        for key, item in value.items():
+            name = known.get(key)
+            if name is None:
+                self._unknown(key, known, path)
+                bad = True
+                continue
+            found[name] = self.decode(types[name], item, (*path, key))
+            bad |= found[name] is BAD
+        missing = [camel(f.name) for f in fields(cls) if f.name not in found and _is_required(f)]
+        for key in missing:
+            self.complain((*path, key), "is required")
+        return BAD if bad or missing else cls(**found)
+
+    def _unknown(self, key: str, known: dict[str, str], path: Path) -> None:
+        close = get_close_matches(str(key), known, n=1, cutoff=0.6)
+        hint = (
+            f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+        )
+        self.complain((*path, str(key)), f"is no known key{hint}")
+
+    def _union(self, wanted: Any, value: Any, path: Path) -> Any:
+        choices = [c for c in get_args(wanted) if c is not NoneType]
+        if value is None and len(choices) < len(get_args(wanted)):
+            return None
+        if set(choices) == set(get_args(Address)):
+            return self._parsed(ip_address, "an IP address", value, path)
+        if set(choices) == set(get_args(Prefix)):
+            return self._parsed(
+                ip_network, "a prefix such as 10.1.0.0/16 without host bits", value, path
+            )
+        return self.decode(choices[0], value, path)
+
+    def _parsed(self, parse: Any, words: str, value: Any, path: Path) -> Any:
+        if not isinstance(value, str):
+            return self._expected(words, value, path)
+        try:
+            return parse(value)
+        except ValueError:
+            return self._expected(words, value, path)
+
+    def _tuple(self, item: Any, value: Any, path: Path) -> Any:
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            return self._expected("a list", value, path)
+        found = tuple(self.decode(item, v, (*path, i)) for i, v in enumerate(value))
+        return BAD if BAD in found else found
+
+    def _mapping(self, types: tuple[Any, ...], value: Any, path: Path) -> Any:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            return self._expected("a mapping", value, path)
+        if types[1] is Any:
+            return value
+        found = {k: self.decode(types[1], v, (*path, k)) for k, v in value.items()}
+        return BAD if BAD in found.values() else found
+
+    def _scalar(self, wanted: Any, value: Any, path: Path) -> Any:
+        if issubclass(wanted, StrEnum):
+            if isinstance(value, str) and value in [e.value for e in wanted]:
+                return wanted(value)
+            return self._expected("one of " + ", ".join(e.value for e in wanted), value, path)
+        if wanted is bool or wanted is int:
+            if type(value) is wanted:
+                return value
+            return self._expected(
+                "true or false" if wanted is bool else "a whole number", value, path
+            )
+        if isinstance(value, str):
+            return value
+        return self._expected("text", value, path)
+
+    def _expected(self, words: str, value: Any, path: Path) -> _Bad:
+        shown = "nothing" if value is None else _shown(value)
+        self.complain(path, f"expected {words}, got {shown}")
+        return BAD
+
+
+def _is_required(field: Any) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
