@@ -284,9 +284,16 @@ class TestReset:
         with pytest.raises(UpdateError, match="no routes found, and ORIGIN"):
             decoder().decode(body(attributes=attribute(1, b"\7") + AS_PATH))
 
-    def test_attributes_without_routes_and_without_errors_are_nothing(self):
-        result = decoder().decode(body(attributes=ORIGIN + AS_PATH + NEXT_HOP))
+    @pytest.mark.parametrize("block", [ORIGIN + AS_PATH + NEXT_HOP, ORIGIN, LOCAL_PREF + AS_PATH])
+    def test_attributes_without_routes_and_without_errors_are_nothing(self, block):
+        result = decoder().decode(body(attributes=block))
         assert (result.steps, result.problems) == ([], {})
+
+    def test_withdrawals_may_have_attributes_beside_them(self):
+        gone = nlri("10.0.0.0/8")
+        assert len(decoder().decode(body(withdrawn=gone, attributes=ORIGIN)).steps) == 1
+        block = ORIGIN + unreach(2, nlri("::/0"))
+        assert decoder().decode(body(attributes=block)).steps == [(V6, None, [nlri("::/0")])]
 
 
 def test_a_two_octet_session_reads_two_octet_paths():

@@ -18,15 +18,19 @@ from kroute.codec.bgp.aspath import (
     without_confederation,
 )
 from kroute.codec.bgp.drafts import AttributesDraft, fresh_draft
-from kroute.codec.bgp.names import FLAGS, Code, attribute_name
+from kroute.codec.bgp.names import (
+    EXTENDED_LENGTH,
+    FLAGS,
+    OPTIONAL,
+    PARTIAL,
+    TRANSITIVE,
+    Code,
+    attribute_name,
+)
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
 from kroute.codec.bgp.values import handlers_for, problem_with
 from kroute.model.bgp import Attributes, Unknown
 
-OPTIONAL = 0x80
-TRANSITIVE = 0x40
-PARTIAL = 0x20
-EXTENDED_LENGTH = 0x10
 _KIND = OPTIONAL | TRANSITIVE
 _FLAGS = bytes(FLAGS.get(code, 0xFF) for code in range(256))
 

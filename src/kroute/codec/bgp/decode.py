@@ -316,12 +316,15 @@ class UpdateDecoder(Generic[P]):
     def _nothing_reachable(self, parts: Split, out: Decoded[P]) -> None:
         """Attributes without routes: an error among them may have hidden the routes (RFC 7606 §5.2).
 
+        Without routes no attribute is mandatory (RFC 4271 §5).
+
         Raises:
             UpdateError: there is such an error.
         """
         if not (parts.values or parts.unknown or parts.problems):
             return
-        _, problems = self._reader.read(parts)
+        _, found = self._reader.read(parts)
+        problems = [p for p in found if p.subcode is not Subcode.MISSING_WELL_KNOWN]
         for problem in problems:
             out.note(problem)
         worst = max(problems, key=lambda p: p.action, default=None)

@@ -18,14 +18,12 @@ from kroute.codec.bgp.aspath import (
     without_confederation,
     write_as_path,
 )
-from kroute.codec.bgp.names import FLAGS, Code
+from kroute.codec.bgp.names import EXTENDED_LENGTH, FLAGS, PARTIAL, Code
 from kroute.codec.bgp.nlri import pack_nlri
 from kroute.model.bgp import Attributes
 from kroute.model.errors import KrouteError
 from kroute.model.net import SAFI_UNICAST, Family, Nlri
 
-PARTIAL = 0x20
-EXTENDED_LENGTH = 0x10
 _MARKER = b"\xff" * 16
 _UPDATE = 2
 _FRAME = 23

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kroute.codec.bgp.names import FLAGS, Code
+from kroute.codec.bgp.names import EXTENDED_LENGTH, FLAGS, OPTIONAL_TRANSITIVE, Code
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
 from kroute.model.net import SAFI_UNICAST, Family
 
@@ -40,7 +40,7 @@ def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
     """
     at, size = 0, len(block)
     while at + 8 < size:
-        if block[at] & 0x10:
+        if block[at] & EXTENDED_LENGTH:
             start = at + 4
             end = start + (block[at + 2] << 8 | block[at + 3])
         else:
@@ -48,7 +48,11 @@ def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
             end = start + block[at + 2]
         if block[at + 1] == Code.MP_REACH_NLRI:
             nlri = start + _HEAD + block[start + 3]
-            if nlri > end or end > size or block[at] & 0xC0 != FLAGS[Code.MP_REACH_NLRI]:
+            if (
+                nlri > end
+                or end > size
+                or block[at] & OPTIONAL_TRANSITIVE != FLAGS[Code.MP_REACH_NLRI]
+            ):
                 return None
             return block[start:nlri], block[nlri:end], block[:at] + block[end:]
         at = end

@@ -1,4 +1,4 @@
-"""Attribute codes and what their flags must be (IANA "BGP Path Attributes")."""
+"""Attribute codes and flags, and which flags each code must have (RFC 4271 §4.3, IANA "BGP Path Attributes")."""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ class Code(IntEnum):
     LARGE_COMMUNITY = 32
 
 
-WELL_KNOWN = 0x40
-OPTIONAL_TRANSITIVE = 0xC0
-OPTIONAL_NON_TRANSITIVE = 0x80
+OPTIONAL = 0x80
+TRANSITIVE = 0x40
+PARTIAL = 0x20
+EXTENDED_LENGTH = 0x10
+
+WELL_KNOWN = TRANSITIVE
+OPTIONAL_TRANSITIVE = OPTIONAL | TRANSITIVE
+OPTIONAL_NON_TRANSITIVE = OPTIONAL
 
 FLAGS: dict[int, int] = {
     Code.ORIGIN: WELL_KNOWN,

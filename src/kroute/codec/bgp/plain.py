@@ -12,7 +12,7 @@ from __future__ import annotations
 from kroute.codec.bgp.aspath import AsPath, MalformedPath, has_confederation, read_as_path
 from kroute.codec.bgp.drafts import AttributesDraft, fresh_draft
 from kroute.codec.bgp.multiprotocol import HOST
-from kroute.codec.bgp.names import FLAGS
+from kroute.codec.bgp.names import FLAGS, OPTIONAL_TRANSITIVE, PARTIAL
 from kroute.codec.bgp.values import Handler, handlers_for
 from kroute.model.bgp import Attributes, Origin, Unknown
 
@@ -25,7 +25,6 @@ _HEADS = {
 
 _NEXT_HOP = b"\x40\x03\x04"
 _REMEMBERED = 1024
-_PARTIAL = 0x20
 
 Tail = tuple[
     int | None,
@@ -155,6 +154,8 @@ def _by_header(internal: bool) -> dict[bytes, Handler]:
     """Readers by the first two octets of an attribute: right flags, with or without Partial, and code."""
     found = {}
     for code, handler in handlers_for(asn4=True, internal=internal).items():
-        for flags in {FLAGS[code], FLAGS[code] | _PARTIAL if FLAGS[code] == 0xC0 else FLAGS[code]}:
-            found[bytes((flags, code))] = handler
+        flags = FLAGS[code]
+        found[bytes((flags, code))] = handler
+        if flags == OPTIONAL_TRANSITIVE:
+            found[bytes((flags | PARTIAL, code))] = handler
     return found
