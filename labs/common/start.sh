@@ -3,7 +3,7 @@
 # does: gives the daemon a configuration that may change while it runs (copies, since the lab's own files are bound
 # read-only), and starts it again whenever it ends. /run/kroute.pid names the daemon.
 export NODE_NAME="${NODE_NAME:-$(hostname)}"
-mkdir -p /etc/kroute
+mkdir -p /etc/kroute /etc/cni/net.d # the latter is the container runtime's
 cp /lab/kroute.yaml /lab/nodes.yaml /etc/kroute/
 trap 'kill $(cat /run/kroute.pid); exit 0' TERM
 while :; do

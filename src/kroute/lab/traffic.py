@@ -13,7 +13,9 @@ from kroute.lab.backend import Backend
 from kroute.lab.errors import LabError
 
 _FOLDER = "/run/kroute-lab/streams"
-_COPY = f"mkdir -p {_FOLDER} && cat >{_FOLDER}/probe.py"
+_COPY = f'mkdir -p {_FOLDER} && cat >"$1" && mv "$1" {_FOLDER}/probe.py'
+"""Whole or not at all: the stream before may just be starting from the same file."""
+
 _START = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!'
 _STOP = (
     "kill -INT $1 2>/dev/null; n=0;"
@@ -74,7 +76,8 @@ class Stream:
         if first.status:
             raise LabError(f"{name}: no answer before the stream began: {first.said}")
         self._out = f"{_FOLDER}/{next(_numbers)}.json"
-        backend.run(node, ["sh", "-c", _COPY], text=Path(probe.__file__).read_text())
+        copy = ["sh", "-c", _COPY, "sh", f"{self._out}.py"]
+        backend.run(node, copy, text=Path(probe.__file__).read_text())
         command = [*prefix, "python3", "-I", f"{_FOLDER}/probe.py", target, f"{rate:g}"]
         started = backend.run(node, ["sh", "-c", _START, "sh", self._out, *command])
         if started.status:
