@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kroute.model.bgp import Attributes, PeerName
@@ -67,19 +67,35 @@ class AdjRibOut:
             news.setdefault((id(new[0]), new[1]), (new[0], []))[1].append(nlri)
         return self._tells(family, gone, news)
 
-    def whole(self, family: Family, peer: PeerName) -> Tell:
-        """The table as one peer gets it when its session comes up."""
+    def whole(self, family: Family, peer: PeerName, before: AdjRibOut | None = None) -> Tell:
+        """The table as one peer gets it; and what it followed before, if anything, in the same session: the
+        prefixes that are not told it any more are withdrawn.
+        """
         by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
-        for nlri, (attributes, source) in self.tables[family].items():
+        for nlri, (attributes, source) in self.tables.get(family, {}).items():
             if source != peer:
                 by_attributes.setdefault(id(attributes), (attributes, []))[1].append(nlri)
+        kept = {nlri for _, nlris in by_attributes.values() for nlri in nlris} if before else set()
+        gone = [nlri for nlri in before.told(family, peer) if nlri not in kept] if before else []
         return Tell(
-            peers=(peer,), rules=self.rules, family=family, announced=list(by_attributes.values())
+            peers=(peer,),
+            rules=self.rules,
+            family=family,
+            announced=list(by_attributes.values()),
+            withdrawn=gone,
         )
+
+    def told(self, family: Family, peer: PeerName) -> Iterator[Nlri]:
+        """The prefixes of a family that a peer has been told."""
+        return (n for n, (_, source) in self.tables.get(family, {}).items() if source != peer)
+
+    def reconsider(self) -> None:
+        """What is known of a path's source changed: export rules must look at its paths again."""
+        self._exported.clear()
 
     def count(self, peer: PeerName) -> int:
         """How many prefixes a peer has been told."""
-        return sum(1 for t in self.tables.values() for _, source in t.values() if source != peer)
+        return sum(1 for family in self.tables for _ in self.told(family, peer))
 
     def _told(self, family: Family, selection: Selection | None) -> Told | None:
         if selection is None:

@@ -21,10 +21,14 @@ class Source:
     __slots__ = ("address", "internal", "peer", "router_id")
 
     def __init__(self, peer: Peer | None, router_id: bytes = bytes(4)) -> None:
+        self.adopt(peer)
+        self.router_id = router_id
+
+    def adopt(self, peer: Peer | None) -> None:
+        """Take over the peer's present parameters."""
         self.peer = peer
         self.internal = peer is None or peer.internal
         self.address = peer.address.packed if peer else b""
-        self.router_id = router_id
 
     @property
     def name(self) -> str:
@@ -75,7 +79,8 @@ class Path:
         """The same path for prefixes that the peer's acceptance does not name."""
         if self.twin is None or self.twin.not_accepted != reason:
             twin = self.twin = Path(self.source, self.attributes)
-            twin.base, twin.not_accepted, twin.refusal = self, reason, reason
+            twin.base, twin.not_accepted = self, reason
+        self.twin.refusal = self.refusal or reason
         return self.twin
 
     @property

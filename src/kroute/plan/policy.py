@@ -103,6 +103,8 @@ class ExportRules:
     cluster_id: bytes
     nexthops: tuple[tuple[Family, bytes], ...]
     """Own next hop for each family that the session carries."""
+    extended_nexthop: bool
+    """Whether IPv4 routes may be told with IPv6 next hops (RFC 8950)."""
     asn4: bool
     message_size: int
 
@@ -135,6 +137,8 @@ def exported(rules: ExportRules, path: Path, family: Family) -> Attributes | Non
         return _external(rules, path.attributes, own)
     if path.is_local:
         return replace(path.attributes, nexthop=own, local_pref=DEFAULT_LOCAL_PREF)
+    if family is Family.IPV4 and len(path.attributes.nexthop) != 4 and not rules.extended_nexthop:
+        return None
     return _reflected(rules, path)
 
 
@@ -154,10 +158,14 @@ def _external(rules: ExportRules, attributes: Attributes, own: bytes) -> Attribu
 
 
 def _reflected(rules: ExportRules, path: Path) -> Attributes:
-    """RFC 4456 §8: next hop unchanged, ORIGINATOR_ID set once, our cluster in front of CLUSTER_LIST."""
+    """RFC 4456 §8: next hop unchanged, ORIGINATOR_ID set once, our cluster in front of CLUSTER_LIST.
+
+    The link-local half of an IPv6 next hop means nothing away from its link and is left out (RFC 2545 §3).
+    """
     attributes = path.attributes
     return replace(
         attributes,
+        link_local=b"",
         local_pref=path.local_pref,
         originator_id=attributes.originator_id or path.source.router_id,
         cluster_list=(rules.cluster_id, *attributes.cluster_list),

@@ -49,10 +49,10 @@ class AdjRibIn:
 
 
 class Change(NamedTuple):
-    """What :meth:`Rib.decide` found for one prefix: its selection before and now."""
+    """What :meth:`Rib.decide` found for one prefix: its selection, and whether the kernel's legs are as they were."""
 
-    before: Selection | None
     now: Selection | None
+    same_legs: bool
 
 
 class Rib:
@@ -65,6 +65,8 @@ class Rib:
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
         self._dirty: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
+        self._moved: set[Path] = set()
+        """Paths whose legs changed since the last decision: what they say now is not what was installed."""
         self._epoch = object()
 
     # --- learning ----------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ class Rib:
 
     def _rejudge(self, path: Path) -> bool:
         """Ask the import policy and the resolver about a path; whether they say anything new."""
-        before = (path.refusal, path.nexthops, path.igp_metric)
+        before, legs = (path.refusal, path.nexthops, path.igp_metric), path.nexthops
         path.epoch = self._epoch
         peer = path.source.peer
         if peer is None:
@@ -151,6 +153,8 @@ class Rib:
         found = self.resolver.resolve(path.attributes.nexthop) if path.refusal is None else None
         path.nexthops, path.igp_metric = found or (None, 0)
         path.eligible = found is not None
+        if path.nexthops != legs:
+            self._moved.add(path)
         return before != (path.refusal, path.nexthops, path.igp_metric)
 
     # --- deciding ----------------------------------------------------------------------------------
@@ -162,10 +166,12 @@ class Rib:
             if dirty:
                 self._dirty[family] = {}
                 changed[family] = self._decide(family, dirty)
+        self._moved.clear()
         return changed
 
     def _decide(self, family: Family, dirty: Iterable[Nlri]) -> dict[Nlri, Change]:
         candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
+        moved = self._moved
         changed: dict[Nlri, Change] = {}
         for nlri in dirty:
             rivals = candidates.get(nlri)
@@ -181,9 +187,11 @@ class Rib:
                 if before is None:
                     continue
                 del loc[nlri]
+                same = before.nexthops is None
             else:
                 loc[nlri] = now
-            changed[nlri] = Change(before, now)
+                same = now.nexthops == (None if before is None else before.nexthops)
+            changed[nlri] = Change(now, same and not (moved and before in moved))
         return changed
 
     def rivals(self, family: Family, nlri: Nlri) -> tuple[Path, ...]:
@@ -218,6 +226,13 @@ class Rib:
                     self._rejudge(old.base)
                 self._enter(rib, family, rib.variant(old.base, family, nlri), (nlri,))
 
+    def revisit(self, rib: AdjRibIn) -> None:
+        """What is known of a peer itself changed: judge all its paths and decide all its prefixes again."""
+        for family, table in rib.tables.items():
+            for path in {id(p): p for p in table.values()}.values():
+                self._rejudge(path)
+            self._dirty[family].update(dict.fromkeys(table))
+
     def _touch(self, rib: AdjRibIn, changed: set[int]) -> None:
         if not changed:
             return
@@ -225,10 +240,6 @@ class Rib:
             self._dirty[family].update(
                 (nlri, None) for nlri, path in table.items() if id(path) in changed
             )
-
-    def touch_all(self, family: Family) -> None:
-        """Decide every prefix of a family again."""
-        self._dirty[family].update(dict.fromkeys(self.candidates[family]))
 
 
 def _with(rivals: Candidates, path: Path) -> Candidates:

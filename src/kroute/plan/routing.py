@@ -29,7 +29,7 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
-from kroute.plan.policy import Acceptance, ExportRules, Self, quad
+from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Change, Rib
 
@@ -92,6 +92,7 @@ class Routing:
         self.sources: dict[tuple[Family, Nlri], str] = {}
         self._outs: dict[ExportRules, AdjRibOut] = {}
         self._joining: list[PeerName] = []
+        self._rules_changed = False
         self._own_nexthops: dict[Family, bytes] = {}
         self._own_path = self.rib.judge(self.local, Attributes())
 
@@ -110,16 +111,30 @@ class Routing:
                     peer, AdjRibIn(peer, acceptances[name]), since=now
                 )
                 continue
-            known.peer = known.adj_in.source.peer = peer
-            known.adj_in.limit = peer.max_prefixes
+            if known.peer != peer:
+                self._change(known, peer)
             self.rib.accept(known.adj_in, acceptances[name])
 
     def set_self(self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes]) -> None:
         """Own identity or the kernel's networks changed; peers are told a new next hop where ours changed."""
         if self._own_nexthops != own_nexthops:
             self._own_nexthops = dict(own_nexthops)
-            self._joining += [name for name, state in self.peers.items() if state.established]
+            self._rules_changed = True
         self.rib.rejudge((p.adj_in for p in self.peers.values()), me, resolver)
+
+    def _change(self, state: PeerState, peer: Peer) -> None:
+        """A known peer has new parameters; what they mean for its paths and for what it is told holds at once."""
+        source, before = state.adj_in.source, state.peer
+        state.peer, state.adj_in.limit = peer, peer.max_prefixes
+        source.adopt(peer)
+        if _what_paths_see(before) != _what_paths_see(peer):
+            self._reconsider(state)
+        self._rules_changed = True
+
+    def _reconsider(self, state: PeerState) -> None:
+        self.rib.revisit(state.adj_in)
+        for out in self._outs.values():
+            out.reconsider()
 
     def set_originations(self, wanted: Iterable[Origination], complete: bool) -> None:
         """Take over what this node announces of its own; ``complete``: absence now means withdrawal."""
@@ -151,7 +166,10 @@ class Routing:
             return
         self._leave(state)
         state.state, state.since, state.negotiated = SessionState.ESTABLISHED, now, negotiated
-        state.adj_in.source.router_id = quad(negotiated.router_id)
+        router_id = quad(negotiated.router_id)
+        if state.adj_in.source.router_id != router_id:
+            state.adj_in.source.router_id = router_id
+            self._reconsider(state)
         state.adj_in.over.clear()
         state.ended, state.owed = set(), set(negotiated.families)
         state.attempt = ""
@@ -182,6 +200,9 @@ class Routing:
         state.since, state.flaps = now, state.flaps + 1
         kept = self._families_kept(state, down)
         restart = state.negotiated.restart if state.negotiated else None
+        for family in list(state.adj_in.stale):
+            # A second loss before End-of-RIB: what the peer did not announce in between goes (RFC 4724 §4.2).
+            self._sweep(state, family)
         self._mark_stale(state, kept, now + (restart.restart_time if restart else 0))
 
     @staticmethod
@@ -275,24 +296,26 @@ class Routing:
     def _may_end(self, asking: PeerState, now: float) -> bool:
         """Whether our table is whole enough to say End-of-RIB to a peer.
 
-        A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for its
-        clients, and towards them for other reflectors that are not restarting themselves: else it would tell
-        a restarted client that routes are gone which it only has not relearned yet.
+        A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for those
+        whose paths it passes on to the one asking: else it would tell a restarted client that routes are gone
+        which it only has not relearned yet. Other reflectors that have just restarted themselves are not
+        waited for (RFC 4724 §4.1): they may be waiting for us.
         """
         if not self.inventory_complete:
             return False
-        reflecting = any(p.peer.kind is PeerKind.CLIENT for p in self.peers.values())
-        if not reflecting or now - self.started >= self.deferral:
+        if now - self.started >= self.deferral:
             return True
-        for other in self.peers.values():
-            if other is asking or self._has_spoken(other):
-                continue
-            if other.peer.kind is PeerKind.CLIENT:
-                return False
-            restart = other.negotiated.restart if other.negotiated else None
-            if asking.peer.kind is PeerKind.CLIENT and not (restart and restart.restarting):
-                return False
-        return True
+        passed_on = PASSES_ON[asking.peer.kind]
+        return all(
+            other is asking or other.peer.kind not in passed_on or self._need_not_wait_for(other)
+            for other in self.peers.values()
+        )
+
+    def _need_not_wait_for(self, other: PeerState) -> bool:
+        if self._has_spoken(other):
+            return True
+        restart = other.negotiated.restart if other.established and other.negotiated else None
+        return other.peer.kind is not PeerKind.CLIENT and bool(restart and restart.restarting)
 
     # --- consequences ---------------------------------------------------------------------------------
 
@@ -303,17 +326,31 @@ class Routing:
             effects.fib[family] = _kernel_changes(changes)
             for out in self._outs.values():
                 effects.tells += out.follow(family, changes)
-        joining, self._joining = self._joining, []
+        joining, self._joining = [*self._joining, *self._moved_elsewhere()], []
         for name in dict.fromkeys(joining):
             effects.tells += self._join(name)
         effects.tells += self._ends(now)
         return effects
+
+    def _moved_elsewhere(self) -> list[PeerName]:
+        """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
+        if not self._rules_changed:
+            return []
+        self._rules_changed = False
+        return [
+            name
+            for name, state in self.peers.items()
+            if state.out is not None
+            and state.negotiated is not None
+            and state.out.rules != self._rules(state.peer, state.negotiated)
+        ]
 
     def _join(self, name: PeerName) -> list[Tell]:
         """Let a peer follow the Adj-RIB-Out of its rules; the whole table that it is owed first."""
         state = self.peers.get(name)
         if state is None or not state.established or state.negotiated is None:
             return []
+        before = state.out
         self._leave(state)
         rules = self._rules(state.peer, state.negotiated)
         out = self._outs.get(rules)
@@ -323,7 +360,8 @@ class Routing:
                 out.fill(family, self.rib.loc[family])
         out.members.add(name)
         state.out = out
-        return [tell for family in out.tables if (tell := out.whole(family, name)).announced]
+        tells = (out.whole(family, name, before) for family in state.negotiated.families)
+        return [tell for tell in tells if tell.announced or tell.withdrawn]
 
     def _ends(self, now: float) -> list[Tell]:
         tells = []
@@ -346,7 +384,8 @@ class Routing:
     def _rules(self, peer: Peer, negotiated: Negotiated) -> ExportRules:
         own = dict(self._own_nexthops)
         own[family_of(peer.local_address)] = peer.local_address.packed
-        if Family.IPV4 not in own and negotiated.extended_nexthop and Family.IPV6 in own:
+        if negotiated.extended_nexthop and family_of(peer.local_address) is Family.IPV6:
+            # The peer may have no IPv4 address at all; ours of this session it can reach (RFC 8950).
             own[Family.IPV4] = own[Family.IPV6]
         return ExportRules(
             kind=peer.kind,
@@ -355,17 +394,21 @@ class Routing:
             router_id=quad(peer.router_id),
             cluster_id=quad(peer.cluster_id),
             nexthops=tuple((f, own[f]) for f in negotiated.families if f in own),
+            extended_nexthop=negotiated.extended_nexthop,
             asn4=negotiated.asn4,
             message_size=negotiated.message_size,
         )
 
 
+def _what_paths_see(peer: Peer) -> tuple[object, ...]:
+    """The parameters of a peer that import policy, decision and export of its paths depend on."""
+    return peer.kind, peer.address, peer.asn, peer.local_asn
+
+
 def _kernel_changes(changes: Mapping[Nlri, Change]) -> dict[Nlri, Nexthops | None]:
     """What the kernel must be told: nothing where only attributes changed and the legs are the same."""
-    out: dict[Nlri, Nexthops | None] = {}
-    for nlri, (before, now) in changes.items():
-        legs = now.nexthops if now is not None else None
-        if before is not None and before is not now and before.nexthops == legs:
-            continue
-        out[nlri] = legs
-    return out
+    return {
+        nlri: None if now is None else now.nexthops
+        for nlri, (now, same_legs) in changes.items()
+        if not same_legs
+    }

@@ -1,0 +1,339 @@
+"""Any history of sessions, UPDATEs and changes of the world ends where one that starts from its result does.
+
+The listener at one side is the kernel and the peers: it keeps what it was told, change by change. It is held to a
+routing that is born into the final state and learns everything in one go (DESIGN, "two speeds"; law 1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from kroute.model.bgp import (
+    Attributes,
+    Negotiated,
+    Origin,
+    Peer,
+    PeerKind,
+    PeerName,
+    SessionDown,
+)
+from kroute.model.kernel import KernelState
+from kroute.model.net import Family
+from kroute.plan.decision import explain
+from kroute.plan.paths import Multipath, Selection
+from kroute.plan.policy import EVERYTHING, Acceptance, Self
+from kroute.plan.routing import Routing
+from support.routing import (
+    ASN,
+    BOTH,
+    LOST,
+    SELF,
+    V4,
+    V6,
+    Listener,
+    attributes,
+    connected,
+    kernel,
+    kernel_route,
+    n,
+    packed,
+    peer,
+    restart,
+)
+
+PREFIXES = {
+    V4: ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "0.0.0.0/0"],
+    V6: ["fd00:1::/64", "fd00:2::/64"],
+}
+CLUSTER = "10.0.0.9"
+SELVES = [
+    SELF,
+    Self(router_id=SELF.router_id, cluster_id=packed(CLUSTER), addresses=SELF.addresses),
+    Self(router_id=packed("192.0.2.3"), cluster_id=b"", addresses=frozenset({packed("192.0.2.2")})),
+]
+KERNELS = [
+    kernel(),
+    kernel(connected("192.0.2.0/24", oif=2)),
+    kernel(
+        connected("192.0.2.0/29"),
+        kernel_route("192.0.2.3/32", gateway=packed("192.0.2.4")),
+        kernel_route("2001:db8::/64", gateway=packed("fe80::1"), oif=2),
+    ),
+    kernel(connected("198.51.100.0/24")),
+]
+ACCEPTANCES = [
+    EVERYTHING,
+    Acceptance(exact=frozenset(), words="none"),
+    Acceptance(
+        exact=frozenset({(V4, n("10.0.0.0/24")), (V6, n("fd00:1::/64")), (V4, n("0.0.0.0/0"))}),
+        words="some",
+    ),
+]
+
+
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """One value as often as not, so that paths are often equal in all but one thing."""
+    return st.sampled_from([usual] * (len(others) + 2) + list(others))
+
+
+any_prefix = st.sampled_from([(f, p) for f in BOTH for p in PREFIXES[f]])
+any_attributes = st.builds(
+    attributes,
+    st.sampled_from(["192.0.2.4", "192.0.2.3", "192.0.2.2", "2001:db8::2", "192.0.2.1"]),
+    mostly(65001, 65001, 65002, int(ASN)),
+    local_pref=mostly(None, 200),
+    med=mostly(None, 5, 10),
+    origin=mostly(Origin.IGP, Origin.EGP),
+    originator_id=mostly(None, SELF.router_id, packed("192.0.2.99")),
+    cluster_list=mostly((), (packed(CLUSTER),), (packed("10.0.0.8"),)),
+)
+NUMBERS = range(2, 6)
+any_number = st.sampled_from(NUMBERS)
+
+
+def usable(family: Family, found: Attributes) -> Attributes:
+    """The attributes with a next hop that the family allows."""
+    if family is V6 and len(found.nexthop) == 4:
+        return attributes("2001:db8::3", *found.as_path[0].asns)
+    return found
+
+
+@st.composite
+def any_peer(draw: st.DrawFn, number: int) -> Peer:
+    return peer(
+        number,
+        draw(st.sampled_from(list(PeerKind))),
+        six=draw(st.booleans()),
+        extended_nexthop=draw(st.booleans()),
+        cluster_id=CLUSTER,
+    )
+
+
+@st.composite
+def any_session(draw: st.DrawFn, of: Peer) -> dict[str, Any]:
+    families = draw(st.sampled_from([BOTH, BOTH, (V4,)]))
+    graceful = restart(
+        restarting=draw(st.booleans()),
+        notification=draw(st.booleans()),
+        families=families,
+        forwarding=draw(st.sampled_from([families, ()])),
+    )
+    return {
+        "families": families,
+        "router_id": draw(st.sampled_from([f"192.0.2.{of.address.packed[-1]}", "192.0.2.77"])),
+        "extended_nexthop": of.extended_nexthop and draw(st.booleans()),
+        "restart": draw(st.sampled_from([graceful, None])),
+    }
+
+
+def readable(selection: Selection) -> tuple[Any, ...]:
+    """A selection without identities: best and used paths by source, and the kernel's legs."""
+    used = selection.paths if isinstance(selection, Multipath) else (selection,)
+    best = selection.best
+    return (
+        (best.source.name, best.attributes),
+        {(p.source.name, p.attributes) for p in used},
+        selection.nexthops,
+    )
+
+
+def picture(listener: Listener) -> dict[str, Any]:
+    """All that must not depend on history."""
+    routing = listener.routing
+    rib = routing.rib
+    return {
+        "loc": {f: {k: readable(s) for k, s in rib.loc[f].items()} for f in BOTH},
+        "fib": listener.fib,
+        "told": {
+            name: {f: listener.heard(name, f) for f in BOTH}
+            for name, state in routing.peers.items()
+            if state.established
+        },
+        "verdicts": {
+            (f, nlri): {
+                (p.source.name, p.attributes, used, why)
+                for p, used, why in explain(rib.rivals(f, nlri), rib.legs)
+            }
+            for f in BOTH
+            for nlri in rib.candidates[f]
+        },
+        "counts": {
+            name: (len(s.adj_in), s.out.count(name) if s.out else 0)
+            for name, s in routing.peers.items()
+        },
+    }
+
+
+class History(RuleBasedStateMachine):
+    """Whatever happens; and at every rest a routing that was born into the result."""
+
+    @initialize(legs=st.sampled_from([1, 2, 8]), data=st.data())
+    def begin(self, legs: int, data: st.DataObject) -> None:
+        """Four peers, most of them up and known to announce something, so that no step is idle."""
+        self.legs = legs
+        self.kernel: KernelState = KERNELS[0]
+        self.me = SELVES[0]
+        self.originated: list[str] = []
+        self.peers: dict[PeerName, Peer] = {}
+        self.acceptances: dict[PeerName, Acceptance] = {}
+        self.sessions: dict[PeerName, Negotiated] = {}
+        """The last session of each peer, up or not."""
+        self.listener = self.born()
+        for number in NUMBERS:
+            found = data.draw(any_peer(number))
+            self.peers[found.name], self.acceptances[found.name] = found, EVERYTHING
+            self.listener.routing.set_peers(self.peers, self.acceptances, 0.0)
+            if data.draw(st.integers(0, 3)):
+                self.up(number, data)
+                prefixes = data.draw(st.lists(any_prefix, min_size=2, max_size=6))
+                self.announce(number, data.draw(any_attributes), prefixes)
+
+    def born(self) -> Listener:
+        routing = Routing(now=0.0, legs=self.legs, deferral=60.0)
+        found = Listener(routing)
+        found.world(self.kernel, self.me)
+        found.routing.set_peers(self.peers, self.acceptances, 0.0)
+        found.originate(*self.originated)
+        return found
+
+    def wanted(self, number: int) -> Peer | None:
+        return self.peers.get(PeerName(f"node/n{number}"))
+
+    # --- what may happen ---------------------------------------------------------------------------
+
+    @rule(number=any_number, data=st.data(), acceptance=st.sampled_from(ACCEPTANCES))
+    def want(self, number: int, data: st.DataObject, acceptance: Acceptance) -> None:
+        found = data.draw(any_peer(number))
+        before = self.peers.get(found.name)
+        self.peers[found.name], self.acceptances[found.name] = found, acceptance
+        self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+        same = before is None or all(
+            getattr(before, key) == getattr(found, key)
+            for key in ("asn", "address", "local_address", "extended_nexthop")
+        )
+        if not same:
+            self.listener.told.pop(found.name, None)
+            self.listener.routing.session_replaced(found.name, self.listener.now)
+
+    @rule(number=any_number)
+    def unwant(self, number: int) -> None:
+        gone = PeerName(f"node/n{number}")
+        for table in (self.peers, self.acceptances, self.sessions, self.listener.told):
+            table.pop(gone, None)
+        self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+
+    @rule(number=any_number, data=st.data())
+    def up(self, number: int, data: st.DataObject) -> None:
+        found = self.wanted(number)
+        if found is None or self.listener.routing.peers[found.name].established:
+            return
+        self.listener.up(found, **data.draw(any_session(found)))
+        state = self.listener.routing.peers[found.name]
+        assert state.negotiated is not None
+        self.sessions[found.name] = state.negotiated
+
+    @rule(
+        number=any_number,
+        why=st.sampled_from(
+            [LOST, SessionDown(reason="n", received=(6, 4)), SessionDown(reason="h", sent=(6, 9))]
+        ),
+    )
+    def down(self, number: int, why: SessionDown) -> None:
+        found = self.wanted(number)
+        if found is not None:
+            self.listener.down(found, why)
+
+    @rule(
+        number=any_number,
+        found=any_attributes,
+        prefixes=st.lists(any_prefix, min_size=1, max_size=4),
+    )
+    def announce(self, number: int, found: Attributes, prefixes: list[tuple[Family, str]]) -> None:
+        of = self.wanted(number)
+        if of is None or not self.listener.routing.peers[of.name].established:
+            return
+        for family, prefix in prefixes:
+            self.listener.learn(of, usable(family, found), prefix, family=family)
+
+    @rule(number=any_number, prefixes=st.lists(any_prefix, min_size=1, max_size=3))
+    def withdraw(self, number: int, prefixes: list[tuple[Family, str]]) -> None:
+        of = self.wanted(number)
+        if of is None or not self.listener.routing.peers[of.name].established:
+            return
+        for family, prefix in prefixes:
+            self.listener.forget(of, prefix, family=family)
+
+    @rule(number=any_number, family=st.sampled_from(BOTH))
+    def end_of_rib(self, number: int, family: Family) -> None:
+        of = self.wanted(number)
+        if of is not None and self.listener.routing.peers[of.name].established:
+            self.listener.end(of, family)
+
+    @rule(found=st.sampled_from(KERNELS), me=st.sampled_from(SELVES))
+    def world(self, found: KernelState, me: Self) -> None:
+        self.kernel, self.me = found, me
+        self.listener.world(found, me)
+
+    @rule(prefixes=st.lists(st.sampled_from(PREFIXES[V4]), unique=True))
+    def originate(self, prefixes: list[str]) -> None:
+        self.originated = prefixes
+        self.listener.originate(*prefixes)
+
+    @rule(number=any_number)
+    def refresh(self, number: int) -> None:
+        self.listener.routing.refresh(PeerName(f"node/n{number}"))
+
+    @rule(seconds=st.sampled_from([1, 50, 130, 400]))
+    def time_passes(self, seconds: int) -> None:
+        self.listener.now += seconds
+        self.listener.routing.tick(self.listener.now)
+
+    @rule()
+    def speaker_dies(self) -> None:
+        self.listener.told.clear()
+        self.listener.routing.speaker_died(self.listener.now)
+
+    @rule()
+    def flush(self) -> None:
+        self.listener.flush()
+
+    # --- what must hold ----------------------------------------------------------------------------
+
+    @precondition(lambda self: hasattr(self, "listener"))
+    @rule()
+    def look(self) -> None:
+        self.listener.flush()
+        for family, table in self.listener.routing.rib.loc.items():
+            installed = {k: s.nexthops for k, s in table.items() if s.nexthops is not None}
+            assert self.listener.fib[family] == installed
+        assert picture(self.listener) == picture(self.reborn())
+
+    def reborn(self) -> Listener:
+        """A routing that learns in one go what this one holds, from peers in the same state."""
+        other = self.born()
+        for name, state in self.listener.routing.peers.items():
+            session = self.sessions.get(name)
+            if session is None:
+                continue
+            other.routing.session_up(name, session, 0.0)
+            adj_in = other.routing.peers[name].adj_in
+            for family, table in state.adj_in.tables.items():
+                for nlri, path in table.items():
+                    judged = other.routing.rib.judge(adj_in, path.base.attributes)
+                    other.routing.rib.learn(adj_in, family, judged, [nlri])
+            if not state.established:
+                other.routing.session_replaced(name, 0.0)
+        other.flush()
+        return other
+
+    def teardown(self) -> None:
+        if hasattr(self, "listener"):
+            self.look()
+
+
+History.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+test_any_history_ends_where_its_result_begins = History.TestCase
