@@ -205,11 +205,15 @@ class Attributes:
 
     @property
     def neighbor_as(self) -> int | None:
-        """The AS that the path came from: first of the first sequence; None for a path of our own AS."""
-        first = next(
-            (s for s in self.as_path if s.type is SegmentType.AS_SEQUENCE and s.asns), None
-        )
-        return first.asns[0] if first else None
+        """The AS that the path came from; None for our own, where the AS_PATH is empty or begins with an AS_SET
+        (RFC 4271 §9.1.2.2 c). Confederation segments do not count (RFC 5065 §5.3).
+        """
+        for segment in self.as_path:
+            if segment.type is SegmentType.AS_SET:
+                return None
+            if segment.type is SegmentType.AS_SEQUENCE and segment.asns:
+                return segment.asns[0]
+        return None
 
 
 class NoticeCode(IntEnum):

@@ -36,7 +36,7 @@ def plan(observed: Observed) -> Desired:
     reported = tuple(p for source in sorted(observed.reports) for p in observed.reports[source])
     if me is None:
         missing = _own_node_missing(observed)
-        return Desired(owners=_owners(nodes), problems=(*problems, *missing, *reported))
+        return Desired(owners=_owners(nodes), problems=_in_order(*problems, *missing, *reported))
     view = View(me=me, nodes=nodes, config=observed.config)
     peers, peer_problems = _peers(view)
     network, mtu = observed.config.cni, _uplink_mtu(me, observed.kernel)
@@ -47,7 +47,7 @@ def plan(observed: Observed) -> Desired:
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
         complete=observed.listed,
-        problems=(
+        problems=_in_order(
             *problems,
             *peer_problems,
             *_node_problems(nodes),
@@ -61,6 +61,7 @@ def _peers(view: View) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
     """The topology's peers and the explicit ones, by name. Two peers of one address cannot both have a session."""
     peers: dict[PeerName, Peer] = {}
     problems: list[Problem] = []
+    own = set(view.me.addresses)
     taken: dict[object, PeerName] = {}
     wanted: Iterable[Peer | Problem] = (
         *explicit.peers(view),
@@ -70,12 +71,20 @@ def _peers(view: View) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
         if isinstance(peer, Problem):
             problems.append(peer)
             continue
+        if peer.address in own:
+            problems.append(_own_address(peer))
+            continue
         first = taken.setdefault((peer.address, peer.port), peer.name)
         if first == peer.name:
             peers[peer.name] = peer
         else:
             problems.append(_address_taken(peer, first))
     return peers, tuple(problems)
+
+
+def _in_order(*problems: Problem) -> tuple[Problem, ...]:
+    """Each problem once, and in an order that does not tell in which the events came (law 1)."""
+    return tuple(sorted(set(problems)))
 
 
 def _owners(nodes: Mapping[str, Node]) -> dict[tuple[Family, Nlri], str]:
@@ -118,6 +127,15 @@ def _node_problems(nodes: Mapping[str, Node]) -> Iterable[Problem]:
                 field="status.addresses",
                 reason="has no address yet; there is no session with it",
             )
+
+
+def _own_address(peer: Peer) -> Problem:
+    return Problem(
+        object=peer.name,
+        field="address",
+        reason=f"{peer.address} is an address of this node, too; no session is set up",
+        severity=Severity.ERROR,
+    )
 
 
 def _address_taken(peer: Peer, first: PeerName) -> Problem:

@@ -6,6 +6,7 @@ and two clusters joined by mistake do. Announcing both would send one node's pod
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -18,11 +19,11 @@ Claim = tuple[int, int, int, Prefix, Node]
 
 
 def settle_claims(nodes: Mapping[str, Node]) -> tuple[dict[str, Node], tuple[Problem, ...]]:
-    """The nodes without the podCIDRs they lost to an earlier claimant, and a problem for each loss.
+    """The nodes by name, without the podCIDRs they lost to an earlier claimant, and a problem for each loss.
 
     Earlier means the older ``creationTimestamp``, then the name: every node decides alike without asking.
     """
-    settled = dict(nodes)
+    settled = dict(sorted(nodes.items()))
     problems: list[Problem] = []
     for group in _overlapping(_claims(nodes.values())):
         for prefix, loser, winner in _losers(group):
@@ -63,10 +64,12 @@ def _losers(group: list[Claim]) -> Iterable[tuple[Prefix, Node, Node]]:
     """Of overlapping claims: those refused, each with its claimant and the node it lost to."""
     by_age = sorted(group, key=lambda c: (c[4].created, c[4].name, c[1], c[2]))
     kept: list[Claim] = []
+    """Ranges that do not overlap, by first and so by last address."""
     for claim in by_age:
-        rival = next((k for k in kept if k[1] <= claim[2] and claim[1] <= k[2]), None)
+        place = bisect_left(kept, claim[1], key=lambda k: k[2])
+        rival = kept[place] if place < len(kept) and kept[place][1] <= claim[2] else None
         if rival is None:
-            kept.append(claim)
+            kept.insert(place, claim)
         elif rival[4].name != claim[4].name or rival[3] != claim[3]:
             yield claim[3], claim[4], rival[4]
 

@@ -89,9 +89,9 @@ def cluster_length(paths: Paths) -> Paths:
 
 
 def peer_address(paths: Paths) -> Paths:
-    """Lowest peer address (§9.1.2.2 g)."""
-    least = min(p.source.address for p in paths)
-    return [p for p in paths if p.source.address == least]
+    """Lowest peer address (§9.1.2.2 g); of two sessions with one address, the peer's name."""
+    least = min((p.source.address, p.source.name) for p in paths)
+    return [p for p in paths if (p.source.address, p.source.name) == least]
 
 
 EQUAL: Final[tuple[tuple[Why, Step], ...]] = (
@@ -126,15 +126,33 @@ def select(candidates: Paths, legs: int) -> Selection | None:
     best = ranked[0]
     if best.is_local or legs < 2 or len(ranked) == 1:
         return best
-    chosen = ranked[:legs]
-    return Multipath(best, tuple(chosen), ecmp({leg for p in chosen for leg in p.nexthops or ()}))
+    return _share(ranked, legs)
 
 
 def _rank(equal: Paths) -> list[Path]:
     """Equally good paths in the order of the tie-breaking steps."""
     return sorted(
-        equal, key=lambda p: (p.originator, len(p.attributes.cluster_list), p.source.address)
+        equal,
+        key=lambda p: (
+            p.originator,
+            len(p.attributes.cluster_list),
+            p.source.address,
+            p.source.name,
+        ),
     )
+
+
+def _share(ranked: list[Path], legs: int) -> Selection:
+    """The best path, and the next ones as long as their legs find room. Paths that two reflectors tell alike
+    share a leg and take one place.
+    """
+    best, chosen, hops = ranked[0], [ranked[0]], set(ranked[0].nexthops or ())
+    for path in ranked[1:]:
+        more = hops.union(path.nexthops or ())
+        if len(more) <= legs:
+            chosen.append(path)
+            hops = more
+    return Multipath(best, tuple(chosen), ecmp(hops)) if len(chosen) > 1 else best
 
 
 def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
@@ -146,16 +164,17 @@ def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
     used = (
         selection.paths if isinstance(selection, Multipath) else (selection,) if selection else ()
     )
-    only = len(left) == 1
+    decisive = Reason(Why.ONLY, "the only eligible path")
     for why, step in EQUAL + TIES:
         survivors = step(left) if left else left
         lost = [p for p in left if p not in survivors and p not in used]
         out += [(p, False, Reason(why, f"worse by {_WORDS[why]}")) for p in lost]
         left = [p for p in left if p in survivors or p in used]
-    why_used = Why.ONLY if only else Why.MULTIPATH if len(used) > 1 else Why.ROUTER_ID
-    words = {Why.ONLY: "the only eligible path", Why.MULTIPATH: "one of equally good paths"}
-    out += [(p, True, Reason(why_used, words.get(why_used, "the best path"))) for p in used]
-    return out
+        if lost:
+            decisive = Reason(why, f"the best path, last decided by {_WORDS[why]}")
+    if len(used) > 1:
+        decisive = Reason(Why.MULTIPATH, "one of equally good paths")
+    return out + [(p, True, decisive) for p in used]
 
 
 def ineligible(path: Path) -> Reason:
@@ -170,13 +189,13 @@ def ineligible(path: Path) -> Reason:
 
 _WORDS: Final[dict[Why, str]] = {
     Why.LOCAL: "origin: this node announces the prefix itself",
-    Why.LOCAL_PREF: "local preference (lower)",
-    Why.AS_PATH_LENGTH: "AS path (longer)",
-    Why.ORIGIN: "origin code",
-    Why.MED: "MED (higher, same neighbouring AS)",
-    Why.EXTERNAL: "being internal where an external path exists",
-    Why.IGP_METRIC: "cost to the next hop",
+    Why.LOCAL_PREF: "local preference (highest wins)",
+    Why.AS_PATH_LENGTH: "AS path length (shortest wins)",
+    Why.ORIGIN: "origin code (lowest wins)",
+    Why.MED: "MED (lowest of one neighbouring AS wins)",
+    Why.EXTERNAL: "kind of peer (external before internal)",
+    Why.IGP_METRIC: "cost to the next hop (lowest wins)",
     Why.ROUTER_ID: "router id (tie, ECMP full or off)",
-    Why.CLUSTER_LENGTH: "cluster list length (tie)",
-    Why.PEER_ADDRESS: "peer address (tie)",
+    Why.CLUSTER_LENGTH: "cluster list length (tie, ECMP full or off)",
+    Why.PEER_ADDRESS: "peer address (tie, ECMP full or off)",
 }

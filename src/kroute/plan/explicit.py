@@ -10,6 +10,7 @@ from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
 from kroute.model.problem import Problem
 from kroute.plan.sessions import View, graceful_restart, max_prefixes, router_id
+from kroute.plan.topologies.route_reflector import own_cluster_id
 
 
 def peers(view: View) -> Iterator[Peer | Problem]:
@@ -42,6 +43,7 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
         asn=Asn(wanted.asn),
         local_asn=Asn(wanted.local_asn or bgp.asn),
         router_id=router_id(bgp, view.me),
+        cluster_id=own_cluster_id(view),
         families=families,
         port=wanted.port,
         initiate=Initiate.PASSIVE if wanted.passive else Initiate.BOTH,
@@ -59,10 +61,9 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
 
 
 def _kind(wanted: PeerConfig, cluster_asn: int) -> PeerKind:
-    if wanted.reflector:
-        return PeerKind.REFLECTOR
-    internal = wanted.asn == (wanted.local_asn or cluster_asn)
-    return PeerKind.MESH if internal else PeerKind.EXTERNAL
+    if wanted.asn != (wanted.local_asn or cluster_asn):
+        return PeerKind.EXTERNAL
+    return PeerKind.REFLECTOR if wanted.reflector else PeerKind.MESH
 
 
 def _families(wanted: PeerConfig, me: Node) -> tuple[Family, ...]:

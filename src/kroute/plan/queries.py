@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kroute.model.fib import Nexthops
-from kroute.model.net import Family, Nlri, Prefix, address_of, nlri_of, prefix_of
+from kroute.model.net import Family, Nlri, Prefix, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
@@ -138,9 +138,7 @@ def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[An
     for node in sorted(observed.nodes.values(), key=lambda n: n.name):
         sessions = by_node.get(node.name, [])
         owned = [
-            p
-            for p in node.pod_cidrs
-            if desired.owners.get((Family(1 if p.version == 4 else 2), nlri_of(p))) == node.name
+            p for p in node.pod_cidrs if desired.owners.get((family_of(p), nlri_of(p))) == node.name
         ]
         yield {
             "name": node.name,
@@ -155,7 +153,7 @@ def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[An
 
 
 def _is_routed(routing: Routing, prefix: Prefix) -> bool:
-    family = Family.IPV4 if prefix.version == 4 else Family.IPV6
+    family = family_of(prefix)
     return nlri_of(prefix) in routing.rib.loc[family]
 
 
@@ -195,12 +193,12 @@ def _session_problems(state: PeerState, now: float, patience: float) -> Iterable
 
 def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) -> Answer:
     """The whole story of the longest known prefix that covers this one, object to next hop, or where it ends."""
-    family = Family.IPV4 if prefix.version == 4 else Family.IPV6
+    family = family_of(prefix)
     nlri = _covering(routing, family, prefix)
-    owner = _owner(desired, observed, prefix)
+    owner, owned = _owner(desired, observed, prefix)
     story: list[str] = []
     if owner is not None:
-        story.append(f"node {owner.name} owns {_pod_cidr(owner, prefix)} (spec.podCIDRs)")
+        story.append(f"node {owner.name} owns {owned} (spec.podCIDRs)")
     else:
         story.append(f"no node of the inventory owns {prefix}")
     if nlri is None:
@@ -241,15 +239,17 @@ def _covering(routing: Routing, family: Family, prefix: Prefix) -> Nlri | None:
     return None
 
 
-def _pod_cidr(node: Node, prefix: Prefix) -> Prefix:
-    return next(p for p in node.pod_cidrs if p.version == prefix.version and prefix.subnet_of(p))  # type: ignore[arg-type]
-
-
-def _owner(desired: Desired, observed: Observed, prefix: Prefix) -> Node | None:
-    for node in observed.nodes.values():
-        if any(p.version == prefix.version and prefix.subnet_of(p) for p in node.pod_cidrs):  # type: ignore[arg-type]
-            return node
-    return None
+def _owner(
+    desired: Desired, observed: Observed, prefix: Prefix
+) -> tuple[Node, Prefix] | tuple[None, None]:
+    """The node that a prefix belongs to, and its podCIDR, once claims are settled."""
+    family = family_of(prefix)
+    for length in range(prefix.prefixlen, -1, -1):
+        owned = prefix.supernet(new_prefix=length)
+        name = desired.owners.get((family, nlri_of(owned)))
+        if name is not None and name in observed.nodes:
+            return observed.nodes[name], owned
+    return None, None
 
 
 def _missing(routing: Routing, observed: Observed, owner: Node | None) -> str:

@@ -15,7 +15,7 @@ from kroute.model.kernel import KernelRoute, KernelState
 from kroute.model.net import Family
 
 RTN_UNICAST = 1
-"""linux/rtnetlink.h; other types (blackhole, unreachable) lead nowhere."""
+"""linux/rtnetlink.h; other types (blackhole, unreachable) lead nowhere, nor do less specific routes below them."""
 
 CONNECTED_METRIC = 0
 ROUTED_METRIC = 1
@@ -37,7 +37,7 @@ class Resolver:
         if state is not None:
             up = {link.index for link in state.links if link.up}
             usable = [
-                r for r in state.routes if r.oif in up and r.prefix[0] and r.kind == RTN_UNICAST
+                r for r in state.routes if r.prefix[0] and (r.oif in up or r.kind != RTN_UNICAST)
             ]
             self._tables = {size: _by_length(usable, family) for family, size in _SIZES}
 
@@ -58,6 +58,8 @@ class Resolver:
         number = int.from_bytes(nexthop, "big")
         for length, table in self._tables.get(size, ()):
             route = table.get(number >> (size * 8 - length))
+            if route is not None and route.kind != RTN_UNICAST:
+                return None
             if route is not None:
                 gateway = route.gateway or nexthop
                 metric = ROUTED_METRIC if route.gateway else CONNECTED_METRIC

@@ -72,7 +72,8 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
             port=bgp.port,
             initiate=Initiate.ACTIVE if mine.packed > theirs.packed else Initiate.KNOCK,
             hold_time=bgp.hold_time,
-            extended_nexthop=families != (family_of(mine),) and family_of(mine) is Family.IPV6,
+            extended_nexthop=view.me.address(Family.IPV4) is None
+            or other.address(Family.IPV4) is None,
             graceful_restart=restart,
             max_prefixes=limit,
             node=other.name,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from kroute.model.bgp import Peer, PeerKind
-from kroute.model.config import RouteReflector
+from kroute.model.config import RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.plan.sessions import View, is_dotted_quad, node_peers, router_id
 
@@ -18,8 +18,8 @@ from kroute.plan.sessions import View, is_dotted_quad, node_peers, router_id
 def peers(view: View) -> Iterator[Peer]:
     """A reflector's sessions with its clients and the other reflectors, or a client's with all reflectors."""
     config = view.config.peering.route_reflector
-    i_reflect = reflects(config, view.me)
-    own_cluster = cluster_id(view, view.me) if i_reflect else ""
+    own_cluster = own_cluster_id(view)
+    i_reflect = bool(own_cluster)
     for name, other in view.nodes.items():
         if name == view.me.name:
             continue
@@ -35,6 +35,14 @@ def peers(view: View) -> Iterator[Peer]:
 def reflects(config: RouteReflector, node: Node) -> bool:
     """Whether a node is a route reflector."""
     return node.name in config.nodes or _mark(config, node) not in (None, "false")
+
+
+def own_cluster_id(view: View) -> str:
+    """The own node's CLUSTER_ID; empty where it reflects nothing."""
+    peering = view.config.peering
+    if peering.topology is not Topology.ROUTE_REFLECTOR:
+        return ""
+    return cluster_id(view, view.me) if reflects(peering.route_reflector, view.me) else ""
 
 
 def cluster_id(view: View, node: Node) -> str:
