@@ -31,6 +31,7 @@ class Fib:
         metric: int = 201,
         former_protocols: tuple[int, ...] = (),
         audit_interval: float = 60.0,
+        event_buffer: int = 8 << 20,
         netns: str | None = None,
         on_state: Callable[[FibState], None] | None = None,
     ) -> None:
@@ -42,6 +43,7 @@ class Fib:
             metric: our own metric; 0 means the kernel's default.
             former_protocols: ids of earlier configurations.
             audit_interval: seconds between comparisons of the whole table.
+            event_buffer: octets of events that the kernel keeps for us.
             netns: path of a network namespace to work in, for tests.
             on_state: called in the event loop whenever the writer has come to rest.
 
@@ -58,7 +60,12 @@ class Fib:
         }
         self._kernel = KernelTable(**self._options)
         monitor = Monitor(
-            port=self._kernel.port, protocol=protocol, table=table, metric=metric, netns=netns
+            port=self._kernel.port,
+            protocol=protocol,
+            table=table,
+            metric=metric,
+            buffer=event_buffer,
+            netns=netns,
         )
         self._shared = Shared()
         self._on_state = on_state

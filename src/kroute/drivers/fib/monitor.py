@@ -58,11 +58,18 @@ class Monitor:
     """The events of one table, without those that our own writing causes."""
 
     def __init__(
-        self, *, port: int, protocol: int, table: int, metric: int, netns: str | None = None
+        self,
+        *,
+        port: int,
+        protocol: int,
+        table: int,
+        metric: int,
+        buffer: int,
+        netns: str | None = None,
     ) -> None:
-        """Subscribe; ``port`` is that of the socket which writes."""
+        """Subscribe; ``port`` is that of the socket which writes, ``buffer`` the octets of events to keep."""
         self._protocol, self._table, self._metric = protocol, table, metric
-        self._socket = RouteSocket(netns=netns, groups=_GROUPS)
+        self._socket = RouteSocket(netns=netns, groups=_GROUPS, buffer=buffer)
         self._socket.filter(_filter(port, protocol, table))
 
     def fileno(self) -> int:

@@ -17,7 +17,7 @@ from kroute.codec.rtnetlink import (
 )
 from kroute.codec.rtnetlink_link import address_of, link_of
 from kroute.codec.rtnetlink_route import RTM_F_CLONED, RouteEvent, RouteForm, route_event
-from kroute.model.fib import Nexthop
+from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.kernel import Interface, KernelRoute, KernelState, Link
 from kroute.model.net import Family, Nlri
 
@@ -129,7 +129,7 @@ class Picture:
         if held is None and self._count >= self._routes_kept:
             self._left_out += 1
             return
-        self._set(destination, owner, (held or set()) | _legs(family, nlri, form))
+        self._set(destination, owner, (held or set()) | _legs(family, nlri, form, form.dead))
 
     def _set(self, destination: Destination, owner: Owner, legs: set[KernelRoute]) -> None:
         """Put these legs in the place of what an owner had; none at all: the owner's route is gone."""
@@ -157,8 +157,10 @@ class Picture:
         return self._oifs[index] > 0
 
 
-def _legs(family: Family, nlri: Nlri, form: RouteForm) -> set[KernelRoute]:
-    """One route per leg that works; a blackhole and the like has one without a way out."""
+def _legs(
+    family: Family, nlri: Nlri, form: RouteForm, dead: Nexthops = ()
+) -> set[KernelRoute]:
+    """One route per leg that is not ``dead``; a blackhole and the like has one without a way out."""
     return {
         KernelRoute(
             family=family,
@@ -171,7 +173,7 @@ def _legs(family: Family, nlri: Nlri, form: RouteForm) -> set[KernelRoute]:
             kind=form.kind,
         )
         for leg in form.nexthops or (Nexthop(None, 0),)
-        if leg not in form.dead
+        if leg not in dead
     }
 
 
