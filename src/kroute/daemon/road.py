@@ -160,8 +160,8 @@ class Road:
                 rib.forget(adj_in, family, nlris)
             else:
                 rib.learn(adj_in, family, path, nlris)
-        for problem in decoded.problems:
-            state.faults += 1
+        for problem, count in decoded.problems.items():
+            state.faults += count
             state.last_fault = str(problem)
         for family in decoded.end_of_rib:
             self.routing.end_of_rib(state, family)
