@@ -47,9 +47,10 @@ def ask(path: str, resource: str, **query: str) -> Any:
         raise Unreachable(_explain(path, error)) from error
     finally:
         connection.close()
-    answer = json.loads(body) if body else None
+    answer: Any = json.loads(body) if body else None
     if response.status >= 400:
-        raise KrouteError(answer.get("error", body.decode(errors="replace")))
+        said = answer.get("error") if isinstance(answer, dict) else None
+        raise KrouteError(said or body.decode(errors="replace"))
     return answer
 
 
