@@ -126,7 +126,7 @@ def any_session(draw: st.DrawFn, of: Peer) -> dict[str, Any]:
         "families": families,
         "router_id": draw(st.sampled_from([f"192.0.2.{of.address.packed[-1]}", "192.0.2.77"])),
         "extended_nexthop": of.extended_nexthop and draw(st.booleans()),
-        "restart": draw(st.sampled_from([graceful, None])),
+        "restart": draw(st.sampled_from([graceful, graceful, None])),
     }
 
 
@@ -246,6 +246,12 @@ class History(RuleBasedStateMachine):
         found = self.wanted(number)
         if found is not None:
             self.listener.down(found, why)
+
+    @rule(number=any_number, data=st.data())
+    def bounce(self, number: int, data: st.DataObject) -> None:
+        """A session is lost and at once up again; its paths stay where graceful restart covers that."""
+        self.down(number, LOST)
+        self.up(number, data)
 
     @rule(
         number=any_number,
