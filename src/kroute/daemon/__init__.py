@@ -77,6 +77,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._was_ready = False
+        self.longest_turn = 0.0
+        """Seconds that the longest batch of the speaker's events held up the event loop."""
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -150,6 +152,7 @@ class Daemon:
         self.control.report(source, problems)
 
     def _on_speaker(self, events: list[SpeakerEvent]) -> None:
+        began = self.clock()
         for event in events:
             if isinstance(event, SpeakerDied):
                 self._on_speaker_death(event.reason)
@@ -161,6 +164,7 @@ class Daemon:
             elif isinstance(event, SpeakerLog):
                 log.log(event.severity, "speaker: %s", event.text)
         self.road.on_events(events)
+        self.longest_turn = max(self.longest_turn, self.clock() - began)
 
     def _on_speaker_death(self, reason: str) -> None:
         """All sessions are lost and our next OPENs announce a restart; the kernel keeps forwarding."""
