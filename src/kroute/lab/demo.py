@@ -136,7 +136,7 @@ class _Tour:
         """A daemon dies under traffic."""
         victim, other = pods[1], pods[0]
         self._title(
-            f"Now {victim.node}'s daemon is killed, while its pod talks at {_RATE:.0f} pings a second"
+            f"Now {victim.node}'s daemon is killed while pods talk, {_RATE:.0f} pings a second each"
         )
         backend = self.lab.backend
         streams = [
@@ -155,29 +155,32 @@ class _Tour:
             )
         ]
         try:
-            self._restart(victim.node)
+            self._restart([victim.node])
+            self._title("And now all daemons at once")
+            self._restart(self.nodes)
         finally:
             tallies = [stream.stop() for stream in streams]
+        self._title("What the pods noticed")
         verdicts = [self._tell(tally) for tally in tallies]
         return all(verdicts)
 
-    def _restart(self, node: str) -> None:
-        """Kills a daemon, and waits until its successor has all sessions and routes."""
-        before = self._run(node, "cat /run/kroute.pid").strip()
-        self._run(node, f"kill -KILL {before}")
-        self.progress.done(f"kill -KILL {before} on {node}: kroute and its speaker are gone")
-        self._show(node, "ip route show protocol 201", note="the kernel goes on forwarding")
+    def _restart(self, nodes: Sequence[str]) -> None:
+        """Kills daemons, and waits until their successors have all sessions."""
+        before = {node: self._run(node, "cat /run/kroute.pid").strip() for node in nodes}
+        for node, pid in before.items():
+            self._run(node, f"kill -KILL {pid}")
+            self.progress.done(f"kill -KILL {pid} on {node}: kroute and its speaker are gone")
+        self._show(nodes[0], "ip route show protocol 201", note="the kernel goes on forwarding")
         wanted = len(self.nodes) - 1
-        self._until(
-            node,
-            f'test "$(cat /run/kroute.pid)" != {before} && kroute show peers -o json',
-            lambda read: sum(peer["state"] == "established" for peer in read) >= wanted,
-            "its sessions back",
-        )
-        self.progress.done(
-            "restarted as a DaemonSet would; its sessions are up and its routes adopted"
-        )
-        self._show(node, "kroute show peers")
+        for node, pid in before.items():
+            self._until(
+                node,
+                f'test "$(cat /run/kroute.pid)" != {pid} && kroute show peers -o json',
+                lambda read: sum(peer["state"] == "established" for peer in read) >= wanted,
+                "its sessions back",
+            )
+        self.progress.done("started again, as a DaemonSet would: sessions up, routes adopted")
+        self._show(nodes[0], "kroute show peers")
 
     def _tell(self, tally: Tally) -> bool:
         """The verdict on one stream."""

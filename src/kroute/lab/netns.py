@@ -53,7 +53,8 @@ class NetnsBackend:
             try:
                 self._start(topology, progress)
             except BaseException:
-                self._remove()
+                with system.unhurried():
+                    self._remove()
                 raise
 
     def _topology(self) -> Topology:
@@ -229,7 +230,7 @@ class NetnsBackend:
             if state.load(self.lab) is None and not state.namespaces(self.lab):
                 progress.line(f"  lab {self.lab} is not up")
                 return
-            with progress.step(f"lab {self.lab} is down"):
+            with progress.step(f"lab {self.lab} is down"), system.unhurried():
                 self._remove()
 
     def _remove(self) -> None:

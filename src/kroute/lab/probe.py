@@ -1,6 +1,6 @@
 """A steady stream of ICMP echo requests to one address, and what became of each: run inside a node.
 
-    python3 probe.py ADDRESS RATE     until SIGINT; then one line of JSON on standard output
+    python3 probe.py ADDRESS RATE     says "probing"; until SIGINT; then one line of JSON on standard output
 
 ``ping`` cannot do it: at 100 a second iputils sends 63 (its wait is rounded up to the kernel's tick), and below an
 interval of 10 ms it spins on the processor. This file stands alone (standard library only), since it is copied into
@@ -17,6 +17,9 @@ import socket
 import struct
 import sys
 import time
+
+HELLO = "probing\n"
+"""Written once requests are about to go out."""
 
 _GRACE = 1.0
 """Seconds that replies may take after the last request."""
@@ -53,6 +56,8 @@ class Probe:
         """Sends until SIGINT or SIGTERM, waits for the last replies, and tells the tally."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        sys.stdout.write(HELLO)
+        sys.stdout.flush()
         began = due = time.monotonic()
         while not self.stopping:
             now = time.monotonic()

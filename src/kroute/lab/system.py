@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kroute.lab.errors import LabError
@@ -105,6 +108,22 @@ def neighbour_warning(nodes: int) -> str:
         f"{nodes} nodes may need {nodes * (nodes - 1)} neighbour entries, and the kernel holds"
         f" {int(limit.read_text())}: raise net.ipv4.neigh.default.gc_thresh3"
     )
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Lets a cleaning-up finish: a second Ctrl-C or SIGTERM waits until the block is over.
+
+    Signals are the main thread's; elsewhere nothing needs to be held off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def mount_points() -> list[Path]:

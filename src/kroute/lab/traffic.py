@@ -16,7 +16,12 @@ _FOLDER = "/run/kroute-lab/streams"
 _COPY = f'mkdir -p {_FOLDER} && cat >"$1" && mv "$1" {_FOLDER}/probe.py'
 """Whole or not at all: the stream before may just be starting from the same file."""
 
-_START = 'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!'
+_START = (
+    'out=$1; shift; "$@" >"$out" 2>&1 </dev/null & echo $!;'
+    ' while [ ! -s "$out" ] && kill -0 $! 2>/dev/null; do sleep 0.01; done'
+)
+"""Returns once the probe has said its first word: before that, a signal to stop would pass it by."""
+
 _STOP = (
     "kill -INT $1 2>/dev/null; n=0;"
     " while kill -0 $1 2>/dev/null && [ $n -lt 200 ]; do sleep 0.02; n=$((n + 1)); done;"
@@ -101,7 +106,7 @@ def tally(name: str, said: str) -> Tally:
         LabError: it is not the probe's one line.
     """
     try:
-        read = json.loads(said)
+        read = json.loads(said.removeprefix(probe.HELLO))
         return Tally(
             name=name,
             sent=read["sent"],
