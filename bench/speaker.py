@@ -2,7 +2,7 @@
 
 Two namespaces and one veth. The process under test runs the driver in one; this process holds every
 session of the other side in one epoll loop, so it shares the cores with what it measures. The speaker
-connects to (peer address, 179). Figures of comparable programs are in docs/performance.md.
+connects to (peer address, 179).
 """
 
 import asyncio

@@ -12,19 +12,16 @@ from typing import Any
 
 import pytest
 
-from kroute.drivers.speaker import Backlog, Down, SpeakerDied, Up
+from kroute.drivers.speaker import Down, SpeakerDied, Up
 from kroute.model.bgp import CeaseSubcode
 from support.netns import Lab, Namespace, until
 from support.speaker import (
     END_OF_RIB,
-    KEEPALIVE,
     NOTIFICATION,
     ScriptedPeer,
     Side,
-    message,
     parameters,
     update,
-    update_body,
 )
 
 pytestmark = pytest.mark.root
@@ -319,120 +316,34 @@ async def test_two_kroutes_find_each_other_whoever_starts_first(net: Net, first:
             await side.speaker.stop()
 
 
-async def test_a_knock_replaces_a_session_that_died_unseen(net: Net) -> None:
+async def test_a_knock_replaces_a_session_that_died_unseen(tmp_path: Path) -> None:
     active = parameters(*V4, initiate="active", connect_retry=60.0)
     knock = parameters(
         *reversed(V4), initiate="knock", router_id="2.2.2.2", asn=65000, local_asn=65001
     )
-    async with Side(net.a) as a:
-        a.speaker.set_peers({1: active})
-        async with Side(net.b) as b:
-            b.speaker.set_peers({1: knock})
-            await a.up(1)
-            await asyncio.sleep(2.1)  # a session younger than 2 s is not given up for a knock
-            net.b.ip("link set eth0 down")
-        net.b.ip("link set eth0 up")
-        net.b.address("eth0", f"{V6[1]}/64")
-        async with Side(net.b) as b:
-            b.speaker.set_peers({1: knock})
-            await b.up(1, timeout=5)
-            await until(lambda: len(a.of(Up)) == 2, 5, "the new session at the active side")
-            assert "restarted" in a.of(Down)[0].down.reason
-            assert a.of(Down)[0].down.sent is None
-
-
-async def test_a_peer_that_does_not_read_is_dropped_and_hurts_nobody(net: Net, side: Side) -> None:
-    with net.b.entered():
-        slow = ScriptedPeer(V4[1], 65001)
-    net.b.address("eth0", "192.0.2.3/24")
-    with net.b.entered():
-        other = ScriptedPeer("192.0.2.3", 65001)
-    side.speaker.set_peers({1: parameters(*V4), 2: parameters(V4[0], "192.0.2.3")})
-    for peer in (slow, other):
-        await asyncio.to_thread(peer.accept)
-        await asyncio.to_thread(peer.establish)
-    await side.up(1)
-    await side.up(2)
-    piece = update("203.0.113.0/24", V4[0], 65000) * 20_000
-    for _ in range(80 * (1 << 20) // len(piece)):
-        side.speaker.send([1], piece)
-    side.speaker.send([2], update("203.0.113.0/24", V4[0], 65000))
-    assert await asyncio.to_thread(other.read_until, 2) == update_body(
-        "203.0.113.0/24", V4[0], 65000
-    )
-    down = await side.down(1)
-    assert down.down.sent == (6, 8)
-    assert side.of(Backlog, peer=1)
-    assert side.is_up(2)
-    slow.close()
-    other.close()
-
-
-MALFORMED = {
-    "no marker": (b"\0" * 19, (1, 1)),
-    "too long": (b"\xff" * 16 + b"\x10\x01\x02", (1, 2)),
-    "too short": (b"\xff" * 16 + b"\x00\x12\x04", (1, 2)),
-    "unknown type": (message(9), (1, 3)),
-    "an OPEN in Established": (message(1, bytes(10)), (5, 3)),
-    "a long KEEPALIVE": (message(4, b"x"), (1, 2)),
-}
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-async def test_a_malformed_message_ends_that_session_only(net: Net, side: Side, name: str) -> None:
-    data, expected = MALFORMED[name]
-    net.b.address("eth0", "192.0.2.3/24")
-    with net.b.entered():
-        bad, good = ScriptedPeer(V4[1], 65001), ScriptedPeer("192.0.2.3", 65001)
-    side.speaker.set_peers({1: parameters(*V4), 2: parameters(V4[0], "192.0.2.3")})
-    for peer in (bad, good):
-        await asyncio.to_thread(peer.accept)
-        await asyncio.to_thread(peer.establish)
-    await side.up(1)
-    await side.up(2)
-    bad.send(update("203.0.113.0/24", V4[1], 65001) + data)
-    notice = await asyncio.to_thread(bad.read_until, NOTIFICATION)
-    assert (notice[0], notice[1]) == expected
-    down = await side.down(1)
-    assert down.down.sent == expected
-    assert side.bodies(1) == [update_body("203.0.113.0/24", V4[1], 65001)], (
-        "what came before counts"
-    )
-    good.send(message(KEEPALIVE))
-    assert side.is_up(2)
-    bad.close()
-    good.close()
-
-
-async def test_bad_opens_are_refused_in_words(net: Net, side: Side) -> None:
-    with net.b.entered():
-        peer = ScriptedPeer(V4[1], 65009)
-    side.speaker.set_peers({1: parameters(*V4, connect_retry=0.3)})
-    await asyncio.to_thread(peer.accept)
-    peer.send(peer.open_message())
-    assert (await asyncio.to_thread(peer.read_until, NOTIFICATION))[:2] == b"\x02\x02"
-    await side.told("bad peer AS")
-    peer.asn = 65001
-    await asyncio.to_thread(peer.accept)
-    peer.send(peer.open_message([b"\x01\x04\0\x02\0\x01", b"\x41\x04" + struct.pack("!I", 65001)]))
-    assert await asyncio.to_thread(peer.read_until, NOTIFICATION) == b"\x02\x07\x01\x04\0\x01\0\x01"
-    await side.told("unsupported capability")
-    await asyncio.to_thread(peer.accept)
-    peer.send(update("203.0.113.0/24", V4[1], 65001))
-    assert (await asyncio.to_thread(peer.read_until, NOTIFICATION))[:2] == b"\x05\x01"
-    peer.close()
-
-
-async def test_a_peer_without_capabilities_speaks_ipv4(net: Net, side: Side) -> None:
-    with net.b.entered():
-        peer = ScriptedPeer(V4[1], 65001)
-    side.speaker.set_peers({1: parameters(*V4)})
-    await asyncio.to_thread(peer.accept)
-    await asyncio.to_thread(peer.establish, [])
-    negotiated = (await side.up(1)).negotiated
-    assert [f.label for f in negotiated.families] == ["ipv4"]
-    assert (negotiated.asn4, negotiated.route_refresh, negotiated.restart) == (False, False, None)
-    peer.close()
+    with Lab("spk") as lab:
+        switch, a, b, again = (lab.namespace(n) for n in ("switch", "a", "b", "again"))
+        lab.bridge(switch, "br0", (a, "eth0"), (b, "eth0"), (again, "eth0"))
+        again.ip("link set eth0 down")
+        for namespace, address in ((a, V4[0]), (b, V4[1]), (again, V4[1])):
+            namespace.address("eth0", f"{address}/24")
+        async with Side(a) as here, Side(b) as there:
+            here.speaker.set_peers({1: active})
+            there.speaker.set_peers({1: knock})
+            first = (await here.up(1)) and asyncio.get_running_loop().time()
+            await until(
+                lambda: asyncio.get_running_loop().time() > first + 2.1,
+                what="a session older than 2 s",
+            )
+            b.ip("link set eth0 down")  # the node loses power: no FIN, no RST
+            again.ip("link set eth0 up")
+            async with Side(again) as reborn:
+                reborn.speaker.set_peers({1: knock})
+                await reborn.up(1, timeout=5)
+                down = await here.down(1)
+                assert "restarted" in down.down.reason
+                assert down.down.sent is None
+                await here.up(1)
 
 
 GOBGP = """

@@ -66,6 +66,9 @@ class Kind(IntEnum):
     """Forget the back-off of this peer."""
     STOP = 21
     """End; body: code, subcode, data of the NOTIFICATION for all, or nothing to close in silence."""
+    BEGIN = 22
+    """The daemon has seen UP. Each UP is answered by one BEGIN, and SEND counts only when all are answered:
+    what was meant for the session before never reaches the new one."""
 
 
 _KINDS: Final = frozenset(int(k) for k in Kind)
@@ -222,8 +225,7 @@ class SessionParameters:
     """All that the speaker must know about one peer. Times in seconds; AFIs are IANA's (1, 2).
 
     Addresses are text; a link-local one names its interface (``fe80::1%eth0``). ``password`` is the TCP
-    MD5 key itself (RFC 2385) and stays out of every repr. ``soft`` names what binds the next OPEN only, so
-    that a change of it never resets a session.
+    MD5 key itself (RFC 2385) and stays out of every repr.
     """
 
     address: str
@@ -246,7 +248,7 @@ class SessionParameters:
     ttl_security: int | None = None
     """GTSM (RFC 5082): hops between us, 1 for a neighbour on the link."""
     multihop: int | None = None
-    """TTL to send with; None leaves the kernel's default for iBGP and 1 for eBGP."""
+    """TTL to send with; None means the kernel's for an internal peer and 1 for an external one."""
     password: str = field(default="", repr=False)
     connect_retry: float = 5.0
     """Longest pause between attempts to connect, and between knocks."""
@@ -275,21 +277,21 @@ class SessionParameters:
             raise FrameError(f"an ADD frame does not describe a session: {error}") from None
 
     def same_session(self, other: SessionParameters) -> bool:
-        """Whether a running session may stay when these replace the others."""
+        """Whether a running session may stay when these replace the others: the rest binds the next OPEN only."""
         mine, others = asdict(self), asdict(other)
         for name in ("restarting", "forwarding", "connect_retry"):
             del mine[name], others[name]
         return mine == others
 
 
-def notification(code: int, subcode: int, text: str = "") -> bytes:
+def notification(code: int, subcode: int, text: str = "", data: bytes = b"") -> bytes:
     """Code, subcode and data of a NOTIFICATION, as REMOVE, RESET and STOP carry it.
 
     For Cease 6/2 and 6/4 the text becomes a Shutdown Communication (RFC 9003): UTF-8, cut at a character
-    so that at most 255 octets remain. Elsewhere the text has no place in the message and is left out.
+    so that at most 255 octets remain. Elsewhere the text has no place in the message, and ``data`` follows.
     """
     if code != 6 or subcode not in (2, 4):
-        return bytes((code, subcode))
+        return bytes((code, subcode)) + data
     encoded = text.encode()[:255].decode(errors="ignore").encode()
     return bytes((code, subcode, len(encoded))) + encoded
 
@@ -302,6 +304,7 @@ _CODES: Final = {
     5: "finite state machine error",
     6: "cease",
     7: "ROUTE-REFRESH message error",
+    8: "send hold timer expired",
 }
 _SUBCODES: Final = {
     (1, 1): "connection not synchronized",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 
@@ -18,6 +19,10 @@ from kroute.speaker.reactor import Reactor
 def main(arguments: list[str]) -> int:
     """Run on the socket that is descriptor FD until the daemon ends us or itself."""
     descriptor, parent, user = int(arguments[0]), int(arguments[1]), arguments[2]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # sent to the daemon's whole group; the daemon says when to end
     privileges = drop(user)
     if not die_with(parent):
         return 1

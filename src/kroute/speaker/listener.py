@@ -15,6 +15,7 @@ from kroute.speaker.loop import READ, Loop, Timer
 from kroute.speaker.neighbor import Endpoint, listening_socket, lowest_ttl, set_key
 
 _RETRY: Final = 2.0
+_STRANGERS: Final = 256
 _ACCEPTS: Final = 64
 
 Accept = Callable[[socket.socket], None]
@@ -35,8 +36,10 @@ class _Port:
 class Listener:
     """Accepts connections and gives each to the peer whose address it comes from; others are closed."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, log: Callable[[str], None]) -> None:
         self._loop = loop
+        self._log = log
+        self._strangers: set[Endpoint] = set()
         self._ports: dict[tuple[tuple[bytes, str], int], _Port] = {}
 
     def add(self, parameters: SessionParameters, accept: Accept, complain: Complain) -> None:
@@ -116,8 +119,17 @@ class Listener:
             found = port.peers.get(remote.key)
             if found is None:
                 sock.close()
+                self._refused(remote, port)
             else:
                 found[1](sock)
+
+    def _refused(self, remote: Endpoint, port: _Port) -> None:
+        """Log a stranger once, as long as there are not too many of them."""
+        if remote not in self._strangers and len(self._strangers) < _STRANGERS:
+            self._strangers.add(remote)
+            self._log(
+                f"refused a connection from {remote.address} to {port.local.address}: no such peer"
+            )
 
 
 _IPV4_MINTTL: Final = (socket.IPPROTO_IP, 21)

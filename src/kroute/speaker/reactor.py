@@ -29,8 +29,10 @@ class Reactor:
 
     def __init__(self, sock: socket.socket) -> None:
         self.loop = Loop()
-        self._listener = Listener(self.loop)
+        self._listener = Listener(self.loop, lambda text: self.log(logging.INFO, text))
         self._sessions: dict[int, Session] = {}
+        self._unseen: dict[int, int] = {}
+        """UPs of a peer that the daemon has not seen yet."""
         self._flush: dict[Session, None] = {}
         self._lingering: set[Lingering] = set()
         self.loop.after_every_turn(self._flush_sessions)
@@ -43,6 +45,7 @@ class Reactor:
             Kind.SEND: self._send,
             Kind.CONNECT_NOW: self._connect_now,
             Kind.STOP: self._stop,
+            Kind.BEGIN: self._begin,
         }
 
     def run(self, version: str, pid: int, privileges: str) -> None:
@@ -100,11 +103,14 @@ class Reactor:
         for peer in peers:
             session = self._sessions.get(peer)
             wire = session.wire if session is not None else None
-            if session is None or wire is None:
+            if session is None or wire is None or self._unseen[peer]:
                 continue
             wire.queue(messages)
             if wire.queued > BACKLOG:
                 self._backlog(session, wire)
+
+    def _begin(self, index: int, body: bytes) -> None:
+        self._unseen[index] = self._unseen.get(index, 0) - 1
 
     def _backlog(self, session: Session, wire: Wire) -> None:
         session.flush()
@@ -133,36 +139,37 @@ class Reactor:
     # -- what sessions report
 
     def up(self, session: Session, agreed: dict[str, object]) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         session.backlogged = False
+        self._unseen[session.index] = self._unseen.get(session.index, 0) + 1
         self._channel.send(Kind.UP, session.index, json.dumps(agreed).encode())
 
     def down(self, session: Session, ended: Ended) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         self._channel.send(Kind.DOWN, session.index, json.dumps(ended).encode())
 
     def attempt(self, session: Session, text: str) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         self._tell_attempt(session.index, text)
 
     def _tell_attempt(self, index: int, text: str) -> None:
         self._channel.send(Kind.ATTEMPT, index, text.encode(errors="replace"))
 
     def refresh(self, session: Session, afi: int, safi: int, subtype: int) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         body = afi.to_bytes(2, "big") + bytes((subtype, safi))
         self._channel.send(Kind.REFRESH, session.index, body)
 
     def updates(self, session: Session, run: bytes) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         self._channel.send(Kind.UPDATES, session.index, run)
 
     def flush_later(self, session: Session) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         self._flush[session] = None
 
     def linger(self, sock: socket.socket, wire: Wire) -> None:
-        """See :class:`kroute.speaker.session.Reports`."""
+        """See :class:`kroute.speaker.reports.Reports`."""
         self.loop.forget(sock.fileno())
         if wire.goodbye:
             Lingering(sock, wire.rest(), self.loop, self._lingering)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from exabgp.protocol.ip import IP
 from exabgp.reactor.network.error import NetworkError
@@ -17,6 +17,7 @@ from kroute.speaker.hooks.wire import Wire, words
 from kroute.speaker.knock import Knock
 from kroute.speaker.loop import CLOSED, FAILED, READ, WRITE, Loop, Timer
 from kroute.speaker.neighbor import Endpoint, accepted_socket, make_neighbor, outgoing_socket
+from kroute.speaker.reports import Reports
 
 _CONNECT: Final = 5.0
 """Seconds that an attempt to connect may take."""
@@ -24,32 +25,9 @@ _YOUNG: Final = 2.0
 """Seconds in which a connection or session is not given up for another one."""
 _HANDSHAKE: Final = 30.0
 """Seconds from TCP to Established (RFC 4271 §8.2.2 suggests a large hold time of 4 minutes)."""
+_SEND_HOLD: Final = 480
+"""Seconds in which a peer must take something of what waits for it (RFC 9687 §4)."""
 _HANDSHAKE_TICK: Final = 1.0
-
-
-class Reports(Protocol):
-    """What a session tells its owner; the owner knows its index."""
-
-    def up(self, session: Session, agreed: dict[str, object]) -> None:
-        """Established."""
-
-    def down(self, session: Session, ended: Ended) -> None:
-        """No longer established."""
-
-    def attempt(self, session: Session, text: str) -> None:
-        """Did not come up, and why."""
-
-    def refresh(self, session: Session, afi: int, safi: int, subtype: int) -> None:
-        """The peer wants a family again."""
-
-    def updates(self, session: Session, run: bytes) -> None:
-        """Complete UPDATE messages."""
-
-    def flush_later(self, session: Session) -> None:
-        """The session's wire has something to send at the end of the turn."""
-
-    def linger(self, sock: socket.socket, wire: Wire) -> None:
-        """Close this socket so that the last words arrive."""
 
 
 class Session:
@@ -109,9 +87,8 @@ class Session:
         self._peer.soften(parameters)
 
     def reset(self, notice: bytes) -> None:
-        """End the session, and let it come back at once."""
+        """End the session; it comes back, at once if it had lasted."""
         self._end(notice, "reset")
-        self._peer.backoff.now()
         self._turn()
 
     def remove(self, notice: bytes) -> None:
@@ -159,14 +136,13 @@ class Session:
         """Let the state machine go on, then see when it is next due."""
         if self._removed:
             return
-        if self._peer.wire is not None or self._connects:
-            self._peer.turn()
+        more = (self._peer.wire is not None or self._connects) and self._peer.turn()
         if self._peer.wire is None and self._parked is not None:
             self._promote()
             return
         if self._parked is not None:
             self._settle()
-        self._schedule()
+        self._schedule(at_once=more)
 
     def _tick(self) -> None:
         """The alarm rang: nothing new to read, look at timers only."""
@@ -175,17 +151,28 @@ class Session:
             wire.drained = True
             if self.paused and wire.on_updates is not None:
                 self._peer.keep_alive()
-            elif not self._peer.is_up and time.monotonic() - wire.since > _HANDSHAKE:
-                self._peer.finish(bytes((4, 0)), "the peer did not complete the exchange of OPENs")
+            self._expire(wire)
         self._turn()
 
-    def _schedule(self) -> None:
+    def _expire(self, wire: Wire) -> None:
+        """The limits that ExaBGP does not know: of the handshake, and of a peer that takes nothing (RFC 9687)."""
+        now = time.monotonic()
+        if not self._peer.is_up:
+            if now - wire.since > _HANDSHAKE:
+                self._peer.finish(bytes((4, 0)), "the peer did not complete the exchange of OPENs")
+        elif wire.blocked and now - wire.progress > max(_SEND_HOLD, 2 * self._peer.hold_time):
+            wire.drop_queue()
+            self._peer.finish(bytes((8, 0)), "the peer takes nothing")
+
+    def _schedule(self, *, at_once: bool = False) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         if self._removed:
             return
         now = time.monotonic()
-        if self._peer.is_up:
+        if at_once:
+            due = now
+        elif self._peer.is_up:
             due = now + min(max(self._peer.hold_time / 30, 0.25), 3.0)
         elif self._peer.wire is not None or self._dialling is not None:
             due = now + _HANDSHAKE_TICK
@@ -316,9 +303,14 @@ class Session:
             self._refuse(wire)
 
     def _superseded(self) -> bool:
-        """Whether a new connection ends the established session (RFC 4724 §4.2, §5)."""
+        """Whether a new connection ends the established session.
+
+        It does with graceful restart (RFC 4724 §5), and where only the peer ever connects.
+        """
         since = self._peer.up_since or 0.0
-        return time.monotonic() - since > _YOUNG and graceful(self._peer.proto.negotiated)
+        if time.monotonic() - since < _YOUNG:
+            return False
+        return self.parameters.initiate != "both" or graceful(self._peer.proto.negotiated)
 
     def _adopt(self, wire: Wire) -> None:
         if self._knock is not None:

@@ -34,7 +34,7 @@ _LONGEST_PAUSE: Final = 5.0
 _LASTED: Final = 30.0
 _PATIENCE: Final = 3.0
 _KEY_LIMIT: Final = 80
-_COMMAND: Final = (sys.executable, "-m", "kroute.speaker")
+_COMMAND: Final = (sys.executable, "-P", "-m", "kroute.speaker")
 
 OnEvents = Callable[[list[SpeakerEvent]], None]
 
@@ -172,12 +172,15 @@ class Speaker:
         code: int = NoticeCode.CEASE,
         subcode: int = CeaseSubcode.ADMIN_RESET,
         text: str = "",
+        data: bytes = b"",
     ) -> None:
-        """End a session with this NOTIFICATION; it comes back by itself."""
-        self._tell(Kind.RESET, index, notification(code, subcode, text))
+        """End a session with this NOTIFICATION; it comes back by itself, at once if it had lasted 5 s."""
+        self._tell(Kind.RESET, index, notification(code, subcode, text, data))
 
     def send(self, indexes: Iterable[int], messages: bytes) -> None:
         """Send ready-made BGP messages to those of the peers that are in Established.
+
+        What is sent between an Up and the next Down of a peer reaches that session or none.
 
         Raises:
             FrameError: the bytes are no row of complete BGP messages.
@@ -211,6 +214,7 @@ class Speaker:
         for event in events:
             if isinstance(event, Up):
                 self._up.add(event.peer)
+                self._tell(Kind.BEGIN, event.peer)
             elif isinstance(event, Down):
                 self._up.discard(event.peer)
         if events:

@@ -120,10 +120,13 @@ class Peer(StockPeer):  # type: ignore[misc]
 
     # -- turns
 
-    def turn(self) -> None:
-        """Go on as far as what has arrived allows; large floods are cut so that others get their turn."""
+    def turn(self) -> bool:
+        """Go on as far as what has arrived allows; large floods are cut so that others get their turn.
+
+        Returns whether there is more to do at once, which no event of the socket will tell.
+        """
         wire = self.wire
-        limit = wire.fills + _FILLS if wire is not None else 0
+        limit = (wire.fills if wire is not None else 0) + _FILLS
         for _ in range(_STEPS):
             fresh = self.generator is None
             if wire is not None:
@@ -132,8 +135,11 @@ class Peer(StockPeer):  # type: ignore[misc]
             wire = self.wire
             if fresh and self._begun():
                 continue
-            if action != ACTION.NOW or wire is None or wire.starved or wire.fills > limit:
-                return
+            if action != ACTION.NOW or wire is None or wire.starved:
+                return False
+            if wire.fills > limit:
+                break
+        return True
 
     def _begun(self) -> bool:
         """Whether the state machine has just made its first step, which ExaBGP ends with "later"."""

@@ -23,6 +23,7 @@ _VECTOR: Final = 64
 
 _OPEN, _UPDATE, _NOTIFICATION, _KEEPALIVE, _REFRESH = 1, 2, 3, 4, 5
 _SHORTEST: Final = {_OPEN: 29, _UPDATE: 23, _NOTIFICATION: 21, _KEEPALIVE: 19, _REFRESH: 23}
+_PARAMETERS: Final = 10
 _NOTHING: Final = (0, 0, b"", b"", None)
 
 Message = tuple[int, int, bytes, bytes, None]
@@ -34,6 +35,15 @@ def words(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     return os.strerror(error.errno).lower()
+
+
+def _is_filled(body: bytes) -> bool:
+    """Whether the optional parameters of an OPEN end where it ends (RFC 4271 §4.2, RFC 9072 §2)."""
+    if body[_PARAMETERS - 1 : _PARAMETERS + 1] == b"\xff\xff":
+        return len(body) == _PARAMETERS + 3 + int.from_bytes(
+            body[_PARAMETERS + 1 : _PARAMETERS + 3], "big"
+        )
+    return len(body) == _PARAMETERS + body[_PARAMETERS - 1]
 
 
 class Wire(Connection):  # type: ignore[misc]
@@ -52,6 +62,8 @@ class Wire(Connection):  # type: ignore[misc]
         self.io: socket.socket | None = sock
         self.since = time.monotonic()
         """When it was opened."""
+        self.progress = self.since
+        """When the kernel took something last."""
         self.queued = 0
         """Octets that wait for the peer."""
         self.answered = False
@@ -162,6 +174,8 @@ class Wire(Connection):  # type: ignore[misc]
         body = data[at + BGP_HEADER_SIZE : end]
         if kind == _NOTIFICATION:
             self.farewell = body
+        elif kind == _OPEN and not _is_filled(body):
+            raise Notify(2, 0, b"")
         return length, kind, data[at : at + BGP_HEADER_SIZE], body, None
 
     def _run_end(self, at: int) -> int:
@@ -240,6 +254,7 @@ class Wire(Connection):  # type: ignore[misc]
 
     def _sent(self, count: int) -> None:
         self.queued -= count
+        self.progress = time.monotonic()
         out = self._out
         while count:
             first = len(out[0])
