@@ -6,6 +6,7 @@ routing that is born into the final state and learns everything in one go (DESIG
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -24,13 +25,15 @@ from kroute.model.bgp import (
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.plan.decision import explain
-from kroute.plan.paths import Multipath, Selection
+from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.policy import EVERYTHING, Acceptance, Self
 from kroute.plan.routing import Routing
 from support.routing import (
     ASN,
     BOTH,
     LOST,
+    ME6,
+    OWN_NEXTHOPS,
     SELF,
     V4,
     V6,
@@ -65,6 +68,7 @@ KERNELS = [
     ),
     kernel(connected("198.51.100.0/24")),
 ]
+OWN = [OWN_NEXTHOPS, {V6: ME6.packed}, OWN_NEXTHOPS | {V4: packed("192.0.2.11")}]
 ACCEPTANCES = [
     EVERYTHING,
     Acceptance(exact=frozenset(), words="none"),
@@ -106,7 +110,7 @@ def usable(family: Family, found: Attributes) -> Attributes:
 def any_peer(draw: st.DrawFn, number: int) -> Peer:
     return peer(
         number,
-        draw(st.sampled_from(list(PeerKind))),
+        draw(mostly(PeerKind.CLIENT, *PeerKind)),
         six=draw(st.booleans()),
         extended_nexthop=draw(st.booleans()),
         cluster_id=CLUSTER,
@@ -177,11 +181,14 @@ class History(RuleBasedStateMachine):
         self.legs = legs
         self.kernel: KernelState = KERNELS[0]
         self.me = SELVES[0]
+        self.own = OWN[0]
         self.originated: list[str] = []
         self.peers: dict[PeerName, Peer] = {}
         self.acceptances: dict[PeerName, Acceptance] = {}
         self.sessions: dict[PeerName, Negotiated] = {}
         """The last session of each peer, up or not."""
+        self.blocks: dict[PeerName, dict[Attributes, Path]] = {}
+        """What the decoder of each session remembers: attribute blocks that it has had judged."""
         self.listener = self.born()
         for number in NUMBERS:
             found = data.draw(any_peer(number))
@@ -195,7 +202,7 @@ class History(RuleBasedStateMachine):
     def born(self) -> Listener:
         routing = Routing(now=0.0, legs=self.legs, deferral=60.0)
         found = Listener(routing)
-        found.world(self.kernel, self.me)
+        found.world(self.kernel, self.me, self.own)
         found.routing.set_peers(self.peers, self.acceptances, 0.0)
         found.originate(*self.originated)
         return found
@@ -219,6 +226,17 @@ class History(RuleBasedStateMachine):
             self.listener.told.pop(found.name, None)
             self.listener.routing.session_replaced(found.name, self.listener.now)
 
+    @rule(
+        number=any_number,
+        kind=st.sampled_from([PeerKind.MESH, PeerKind.CLIENT, PeerKind.REFLECTOR]),
+    )
+    def change_role(self, number: int, kind: PeerKind) -> None:
+        """An internal peer begins or ends to be a client or a reflector; its session does not notice."""
+        of = self.wanted(number)
+        if of is not None and of.internal:
+            self.peers[of.name] = replace(of, kind=kind)
+            self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+
     @rule(number=any_number)
     def unwant(self, number: int) -> None:
         gone = PeerName(f"node/n{number}")
@@ -235,6 +253,7 @@ class History(RuleBasedStateMachine):
         state = self.listener.routing.peers[found.name]
         assert state.negotiated is not None
         self.sessions[found.name] = state.negotiated
+        self.blocks[found.name] = {}
 
     @rule(
         number=any_number,
@@ -262,8 +281,13 @@ class History(RuleBasedStateMachine):
         of = self.wanted(number)
         if of is None or not self.listener.routing.peers[of.name].established:
             return
+        rib, adj_in = self.listener.routing.rib, self.listener.routing.peers[of.name].adj_in
+        blocks = self.blocks[of.name]
         for family, prefix in prefixes:
-            self.listener.learn(of, usable(family, found), prefix, family=family)
+            block = usable(family, found)
+            if block not in blocks:
+                blocks[block] = rib.judge(adj_in, block)
+            rib.learn(adj_in, family, blocks[block], [n(prefix)])
 
     @rule(number=any_number, prefixes=st.lists(any_prefix, min_size=1, max_size=3))
     def withdraw(self, number: int, prefixes: list[tuple[Family, str]]) -> None:
@@ -279,10 +303,10 @@ class History(RuleBasedStateMachine):
         if of is not None and self.listener.routing.peers[of.name].established:
             self.listener.end(of, family)
 
-    @rule(found=st.sampled_from(KERNELS), me=st.sampled_from(SELVES))
-    def world(self, found: KernelState, me: Self) -> None:
-        self.kernel, self.me = found, me
-        self.listener.world(found, me)
+    @rule(found=st.sampled_from(KERNELS), me=st.sampled_from(SELVES), own=st.sampled_from(OWN))
+    def world(self, found: KernelState, me: Self, own: dict[Family, bytes]) -> None:
+        self.kernel, self.me, self.own = found, me, own
+        self.listener.world(found, me, own)
 
     @rule(prefixes=st.lists(st.sampled_from(PREFIXES[V4]), unique=True))
     def originate(self, prefixes: list[str]) -> None:
@@ -341,5 +365,5 @@ class History(RuleBasedStateMachine):
             self.look()
 
 
-History.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+History.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
 test_any_history_ends_where_its_result_begins = History.TestCase

@@ -6,6 +6,7 @@ link with us, 192.0.2.1 and 2001:db8::1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -227,8 +228,13 @@ class Listener:
         wanted = [Origination(prefix=ip_network(p), source="test") for p in prefixes]
         self.routing.set_originations(wanted, complete)
 
-    def world(self, state: KernelState, me: Self = SELF) -> None:
-        self.routing.set_self(me, Resolver(state), OWN_NEXTHOPS)
+    def world(
+        self,
+        state: KernelState,
+        me: Self = SELF,
+        own: Mapping[Family, bytes] = OWN_NEXTHOPS,
+    ) -> None:
+        self.routing.set_self(me, Resolver(state), own)
 
     @property
     def routes(self) -> dict[str, Nexthops]:

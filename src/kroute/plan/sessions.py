@@ -91,15 +91,14 @@ def _transports(
     }
     if not common:
         return
-    if transport is Transport.PER_FAMILY and len(common) > 1:
-        for family, (mine, theirs) in common.items():
-            yield f"/{family.label}", mine, theirs, (family,)
-        return
-    family = _transport_family(me, other, set(common))
-    mine, theirs = common[family]
     # IPv4 pods on nodes with IPv6 addresses only: RFC 8950 carries their prefixes.
-    families = tuple(common) if Family.IPV4 in common else (Family.IPV4, Family.IPV6)
-    yield "", mine, theirs, families
+    carried = tuple(common) if Family.IPV4 in common else (Family.IPV4, Family.IPV6)
+    if transport is Transport.SINGLE:
+        mine, theirs = common[_transport_family(me, other, set(common))]
+        yield "", mine, theirs, carried
+        return
+    for family, (mine, theirs) in common.items():
+        yield f"/{family.label}", mine, theirs, (family,) if len(common) > 1 else carried
 
 
 def _transport_family(me: Node, other: Node, common: set[Family]) -> Family:
