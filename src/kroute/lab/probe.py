@@ -116,13 +116,20 @@ class Probe:
             return
         kind, code, _, ident, _ = struct.unpack_from("!BBHHH", message)
         if kind == _UNREACHABLE[self.family]:
-            self._note(f"unreachable (code {code}), says {source}")
+            if self._ours(message[8:]):
+                self._note(f"unreachable (code {code}), says {source}")
         elif (
             kind == (129 if self.family == 6 else 0) and ident == self.ident and len(message) >= 16
         ):
             self.waiting.discard(struct.unpack_from("!Q", message, 8)[0])
             now = time.monotonic()
             self.longest, self.last_reply = max(self.longest, now - self.last_reply), now
+
+    def _ours(self, packet: bytes) -> bool:
+        """Whether the packet that an ICMP error quotes is one of our requests, and not some other ping's."""
+        start = 40 if self.family == 6 else (packet[0] & 15) * 4 if packet else 0
+        quoted = packet[start : start + 6]
+        return len(quoted) == 6 and struct.unpack_from("!H", quoted, 4)[0] == self.ident
 
     def _note(self, what: str) -> None:
         """Counts an error by its text."""
