@@ -244,6 +244,12 @@ class FakeKube:
         self.talking = threading.Event()
         """Cleared: open watches and new requests hang, as on a half-open connection."""
         self.talking.set()
+        self.ignores_initial_events = False
+        """Whether sendInitialEvents is overlooked, as by servers from before it was thought of."""
+        self.on_list: list[Callable[[], object]] = []
+        """Done after the next list requests, one each."""
+        self.say_next = b""
+        """Octets that the next watch with news sends before them."""
         self.bookmark_every = bookmark_every
         self.host, self.port = host, port
         self._tls = tls
@@ -483,6 +489,8 @@ class _Handler(BaseHTTPRequestHandler):
             }
         head = {"kind": f"{resource.kind}List", "apiVersion": resource.api, "metadata": metadata}
         self._json(200, {**head, "items": [_bare(item) for item in page]})
+        if self.kube.on_list:
+            self.kube.on_list.pop(0)()
 
     # --- watching -------------------------------------------------------------------------------------
 
@@ -504,7 +512,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._follow(name, resource, query, position)
 
     def _asks_for_initial_events(self, query: Query) -> bool:
-        if "sendInitialEvents" not in query:
+        if "sendInitialEvents" not in query or self.kube.ignores_initial_events:
             return False
         if not self.kube.watchlist:
             raise Refused(
@@ -540,6 +548,7 @@ class _Handler(BaseHTTPRequestHandler):
                 position = change.revision
                 kind = as_seen(change, selects) if change.resource == name else None
                 if kind:
+                    self._say_what_was_asked()
                     self._send(kind, change.new)
             if marks and not news and time.monotonic() >= mark_at and position <= current:
                 self._bookmark(resource, max(position, current), {})
@@ -559,6 +568,11 @@ class _Handler(BaseHTTPRequestHandler):
         line = json.dumps({"type": kind, "object": thing}).encode() + b"\n"
         self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
         self.wfile.flush()
+
+    def _say_what_was_asked(self) -> None:
+        said, self.kube.say_next = self.kube.say_next, b""
+        if said:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(said), said))
 
     def _bookmark(self, resource: Resource, revision: int, more: Object) -> None:
         metadata = {"resourceVersion": str(revision), "creationTimestamp": None, **more}

@@ -1,26 +1,40 @@
-"""GET requests to a Kubernetes API server: JSON answers, and watches as lines."""
+"""GET requests to a Kubernetes API server: JSON answers, and watches as events. Blocking; for one thread."""
 
 from __future__ import annotations
 
 import json
 import random
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import urllib3
 
 from kroute.drivers.inventory.credentials import Access
-from kroute.model.errors import DriverError
+from kroute.model.errors import DriverError, InputError
 
-CONNECT_TIMEOUT: Final = 3.0
-LIST_TIMEOUT: Final = 30.0
-WATCH_SILENCE: Final = 75.0
-"""Seconds of silence after which a watch counts as dead: bookmarks come every 60 s on a quiet one."""
-WATCH_LENGTH: Final = (240, 480)
-"""Seconds after which the server shall end a watch, at random, so that not all nodes return at once."""
 CHUNK: Final = 1 << 16
 LONGEST_LINE: Final = 16 << 20
+LONGEST_ANSWER: Final = 64 << 20
+LONGEST_RETRY_AFTER: Final = 60.0
+"""Octets of an event and of a page, and seconds of a Retry-After, that are believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long what is waited for, in seconds."""
+
+    connect: float = 3.0
+    answer: float = 30.0
+    silence: float = 75.0
+    """After which a watch counts as dead: bookmarks come every 60 s on a quiet one."""
+    watch: tuple[int, int] = (240, 480)
+    """After which the server shall end a watch, at random, so that not all nodes return at once."""
+    first_pause: float = 0.2
+    longest_pause: float = 10.0
+    """Between attempts: the first, doubled until the longest, each jittered down to its half."""
+    fresh_list: float = 3600.0
+    """After which everything is listed anew, whatever the watch says."""
 
 
 class ApiError(DriverError):
@@ -32,56 +46,66 @@ class ApiError(DriverError):
         self.retry_after = retry_after
 
 
+class Silence(ApiError):
+    """An open watch said nothing for so long that it must be dead."""
+
+
+class ErrorEvent(ApiError):
+    """The server ended a watch with an event that says why."""
+
+
 class Api:
-    """One server; one request at a time."""
+    """One server; one request at a time. After a failure everything is read anew: certificates, tokens, kubeconfig."""
 
-    def __init__(self, access: Access, watch_silence: float = WATCH_SILENCE) -> None:
-        self._access = access
-        self._watch_silence = watch_silence
-        self._pool = self._connect()
-        self._watching: Any = None
+    def __init__(self, find: Callable[[], Access], patience: Patience) -> None:
+        """``find`` says how to reach the server now."""
+        self._find = find
+        self.patience = patience
+        self._access: Access | None = None
+        self._pool = urllib3.PoolManager()
+        self._watching: urllib3.BaseHTTPResponse | None = None
 
-    def _connect(self) -> urllib3.PoolManager:
-        tls = self._access.tls()
-        extra: dict[str, Any] = {"ssl_context": tls} if tls is not None else {}
-        if self._access.server_name:
-            extra["server_hostname"] = self._access.server_name
-        return urllib3.PoolManager(retries=False, maxsize=2, **extra)
-
-    def reconnect(self) -> None:
-        """Forget all connections, and read certificates and tokens anew."""
+    def forget(self) -> None:
+        """Close all connections; the next request starts from the credentials."""
+        self._access = None
         self._pool.clear()
-        self._pool = self._connect()
 
-    def _headers(self) -> dict[str, str]:
-        token = self._access.bearer()
-        return {"Accept": "application/json"} | (
-            {"Authorization": f"Bearer {token}"} if token else {}
-        )
-
-    def get(self, path: str, query: Mapping[str, str]) -> Any:
-        """One JSON answer.
+    def get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """One JSON answer, an object.
 
         Raises:
-            ApiError: no answer, an error, or no JSON.
+            ApiError: no answer, an error, or no JSON object.
         """
-        response = self._request(path, query, LIST_TIMEOUT, stream=False)
+        response = self._request(path, query, self.patience.answer)
         try:
-            return json.loads(response.data)
-        except ValueError as error:
+            body = response.read(LONGEST_ANSWER)
+            answer = json.loads(body)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"the answer broke off: {error}") from error
+        except (ValueError, RecursionError) as error:
             raise ApiError(0, f"the answer to {path} is no JSON: {error}") from error
+        finally:
+            response.close()
+        if not isinstance(answer, dict):
+            raise ApiError(0, f"the answer to {path} is no JSON object")
+        return answer
 
     def watch(self, path: str, query: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events of one watch, until the server ends it: their type and object.
 
         Raises:
-            ApiError: no answer, an error (also one sent as an event), silence, or garbage.
+            Silence: nothing was heard for ``patience.silence`` seconds.
+            ErrorEvent: the server sent an error as an event.
+            ApiError: no answer, an error, or garbage.
         """
-        query = {**query, "watch": "true", "timeoutSeconds": str(random.randint(*WATCH_LENGTH))}
-        response = self._watching = self._request(path, query, self._watch_silence, stream=True)
+        length = str(random.randint(*self.patience.watch))
+        query = {**query, "watch": "true", "timeoutSeconds": length}
+        response = self._watching = self._request(path, query, self.patience.silence)
         try:
             for line in _lines(response):
                 yield _event(line)
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise Silence(0, f"the watch was silent for {self.patience.silence:g} s") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ApiError(0, f"the watch broke: {error}") from error
         finally:
@@ -90,33 +114,66 @@ class Api:
 
     def interrupt(self) -> None:
         """End a watch that waits in another thread."""
-        connection = getattr(self._watching, "connection", None)
-        if connection is not None and connection.sock is not None:
+        watching = self._watching
+        if watching is not None:
             try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+                watching.shutdown()
+            except (ValueError, OSError):
+                pass  # it ended by itself just now
 
-    def _request(self, path: str, query: Mapping[str, str], silence: float, *, stream: bool) -> Any:
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=silence)
-        url = self._access.server.rstrip("/") + path
+    def _request(
+        self, path: str, query: Mapping[str, str], silence: float
+    ) -> urllib3.BaseHTTPResponse:
+        access = self._reach()
         try:
             response = self._pool.request(
                 "GET",
-                url,
+                access.server.rstrip("/") + path,
                 fields=dict(query),
-                headers=self._headers(),
-                timeout=timeout,
-                preload_content=not stream,
+                headers=_headers(access),
+                timeout=urllib3.Timeout(connect=self.patience.connect, read=silence),
+                preload_content=False,
+                redirect=False,
             )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ApiError(0, f"{self._access.server} does not answer: {error}") from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise ApiError(0, f"{access.server} does not answer: {_words(error)}") from error
         if response.status != 200:
             raise _refusal(response)
         return response
 
+    def _reach(self) -> Access:
+        if self._access is None:
+            try:
+                access = self._find()
+                self._pool = _connections(access)
+            except (InputError, OSError, ValueError) as error:
+                text = str(error).replace("\n", "; ")
+                raise ApiError(0, f"no access to the Kubernetes API: {text}") from error
+            self._access = access
+        return self._access
 
-def _lines(response: Any) -> Iterator[bytes]:
+
+def _connections(access: Access) -> urllib3.PoolManager:
+    tls = access.tls()
+    extra: dict[str, Any] = {} if tls is None else {"ssl_context": tls}
+    if access.server_name:
+        extra["server_hostname"] = access.server_name
+    return urllib3.PoolManager(retries=False, **extra)
+
+
+def _headers(access: Access) -> dict[str, str]:
+    token = access.bearer()
+    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    return {"Accept": "application/json", "User-Agent": "kroute", **authorization}
+
+
+def _words(error: Exception) -> str:
+    """What urllib3 says without the address of the connection object, which would differ each time."""
+    text = str(error)
+    return text.partition(">: ")[2] or text.partition(": ")[2] or text
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     buffer = bytearray()
     for chunk in response.stream(CHUNK, decode_content=True):
         buffer += chunk
@@ -126,33 +183,33 @@ def _lines(response: Any) -> Iterator[bytes]:
             start = end + 1
         del buffer[:start]
         if len(buffer) > LONGEST_LINE:
-            raise ApiError(0, f"the server sent a line of more than {LONGEST_LINE} octets")
+            raise ApiError(0, f"the server sent a line of more than {LONGEST_LINE >> 20} MiB")
 
 
 def _event(line: bytes) -> tuple[str, dict[str, Any]]:
     try:
         event = json.loads(line)
         kind, thing = event["type"], event["object"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ApiError(0, f"the watch sent what is no event: {line[:80]!r}") from error
-    if not isinstance(thing, dict):
+    if not isinstance(thing, dict) or not isinstance(kind, str):
         raise ApiError(0, f"the watch sent an event without an object: {line[:80]!r}")
     if kind == "ERROR":
-        raise ApiError(
-            int(thing.get("code") or 500), f"{thing.get('reason')}: {thing.get('message')}"
-        )
+        code = thing.get("code")
+        text = f"{thing.get('reason')}: {thing.get('message')}"
+        raise ErrorEvent(code if isinstance(code, int) else 500, text)
     return kind, thing
 
 
-def _refusal(response: Any) -> ApiError:
-    body = response.read(2000, decode_content=True) if not response.data else response.data[:2000]
+def _refusal(response: urllib3.BaseHTTPResponse) -> ApiError:
+    """The error that an answer other than 200 is, in the server's words if it gives any."""
     try:
-        message = str(json.loads(body).get("message"))
-    except (ValueError, AttributeError):
-        message = body.decode(errors="replace")
-    try:
-        retry_after = float(response.headers.get("Retry-After", 0))
-    except ValueError:
-        retry_after = 0.0
-    response.close()
-    return ApiError(response.status, message or response.reason, retry_after)
+        body = response.read(2000)
+        message = str(json.loads(body)["message"])
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        message = response.reason or "error"
+    finally:
+        response.close()
+    after = response.headers.get("Retry-After", "")
+    wait = min(float(after), LONGEST_RETRY_AFTER) if after.isdecimal() else 0.0
+    return ApiError(response.status, message, wait)

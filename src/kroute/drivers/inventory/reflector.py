@@ -11,31 +11,30 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from kroute.drivers.inventory.api import Api, ApiError
+from kroute.drivers.inventory.api import Api, ApiError, ErrorEvent, Silence
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 10.0
-PAGE: Final = 250
+PAGE: Final = 100
+"""Objects of a page: 1 MiB of JSON at most is in memory at a time."""
 LASTED: Final = 10.0
 """Seconds that a watch must have lived for the back-off to start anew."""
-FRESH_LIST: Final = 3600.0
-"""Seconds after which everything is listed anew: a server restored from a backup may be silently behind us."""
+INITIAL_END: Final = "k8s.io/initial-events-end"
 
 Thing = dict[str, Any]
+T = TypeVar("T")
 
 
-class Sink(Protocol):
+class Sink(Protocol[T]):
     """Who is told; called in the reflector's thread."""
 
-    def listed(self, things: list[Thing]) -> None:
+    def listed(self, things: list[T]) -> None:
         """Everything there is."""
 
-    def changed(self, thing: Thing) -> None:
+    def changed(self, thing: T) -> None:
         """An object is new or has changed."""
 
-    def deleted(self, thing: Thing) -> None:
+    def deleted(self, thing: T) -> None:
         """An object is gone."""
 
     def failed(self, reason: str) -> None:
@@ -44,19 +43,23 @@ class Sink(Protocol):
     def recovered(self) -> None:
         """It does again."""
 
+    def crashed(self, error: BaseException) -> None:
+        """The thread ends by a bug of ours."""
 
-class Reflector(threading.Thread):
+
+class Reflector(threading.Thread, Generic[T]):
     """Follows one resource. ``slim`` keeps of each object only what the sink needs, as it arrives."""
 
     def __init__(
-        self, api: Api, path: str, query: dict[str, str], slim: Callable[[Thing], Any], sink: Any
+        self, api: Api, path: str, query: dict[str, str], slim: Callable[[Thing], T], sink: Sink[T]
     ) -> None:
         super().__init__(name=f"reflector {path}", daemon=True)
         self._api, self._path, self._query, self._slim, self._sink = api, path, query, slim, sink
         self._version: str | None = None
-        self._listed_at = 0.0
+        self._listed_at: float | None = None
         self._watch_list = True
-        self._healthy = False
+        self._failures = 0
+        self._heard = False
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -66,10 +69,17 @@ class Reflector(threading.Thread):
 
     def run(self) -> None:
         """Follow until stopped."""
-        pause = FIRST_PAUSE
+        try:
+            self._follow_for_ever()
+        except BaseException as error:
+            self._sink.crashed(error)
+            raise
+
+    def _follow_for_ever(self) -> None:
+        patience = self._api.patience
+        pause = patience.first_pause
         while not self._stopping.is_set():
-            started = time.monotonic()
-            wait = 0.0
+            started, wait = time.monotonic(), 0.0
             try:
                 self._follow()
             except ApiError as error:
@@ -77,65 +87,76 @@ class Reflector(threading.Thread):
                     return
                 wait = self._learn_from(error)
             if time.monotonic() - started > LASTED:
-                pause = FIRST_PAUSE
+                pause = patience.first_pause
             self._stopping.wait(max(wait, pause * random.uniform(0.5, 1.0)))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, patience.longest_pause)
 
     def _learn_from(self, error: ApiError) -> float:
         """What a failure means for the next attempt; seconds to wait at least."""
+        too_new = error.status == 504 and "resource version" in str(error).lower()
+        if error.status == 410 or too_new:
+            self._version = None  # ordinary after each restart of an API server
+            return 0.0
         initial = self._version is None
-        if error.status == 410 or (
-            error.status == 504 and "resource version" in str(error).lower()
-        ):
-            self._version = None
-            return 0.0
-        if error.status in (400, 422, 500) and initial and self._watch_list:
+        refused = error.status in (400, 422) or (
+            error.status == 500 and isinstance(error, ErrorEvent)
+        )
+        if initial and self._watch_list and (refused or isinstance(error, Silence)):
             self._watch_list = False  # the server has no WatchList, or its etcd is too old for it
-            return 0.0
-        if error.status == 401:
-            self._api.reconnect()
-        self._healthy = False
-        self._sink.failed(str(error))
+            if refused:
+                return 0.0
+        if isinstance(error, Silence) and not self._heard:
+            self._version = (
+                None  # of the future, after a restore: such a watch stays silent for ever
+            )
+        self._api.forget()
+        self._failures += 1
+        # A single broken watch is how API servers restart: no news before the next attempt fails as well.
+        if self._failures > 1 or self._listed_at is None or error.status in (401, 403):
+            self._sink.failed(str(error))
         return error.retry_after
 
     def _follow(self) -> None:
         """One list and watch, or one watch from where the last one ended."""
-        if time.monotonic() - self._listed_at > FRESH_LIST:
+        patience = self._api.patience
+        if self._listed_at is None or time.monotonic() - self._listed_at > patience.fresh_list:
             self._version = None
         if self._version is None and not self._watch_list:
             self._list()
-        initial: list[Any] | None = None
+        initial: list[T] | None = None
         query = {**self._query, "allowWatchBookmarks": "true"}
         if self._version is None:
             initial = []
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         else:
-            query |= {"resourceVersion": self._version}
+            query["resourceVersion"] = self._version
+        self._heard = False
         for kind, thing in self._api.watch(self._path, query):
             if self._stopping.is_set():
                 return
             initial = self._take(kind, thing, initial)
         if initial is not None:
+            self._watch_list = False
             raise ApiError(0, "the watch ended before its initial events did")
+        if not self._heard:
+            self._version = None
 
-    def _take(self, kind: str, thing: Thing, initial: list[Any] | None) -> list[Any] | None:
+    def _take(self, kind: str, thing: Thing, initial: list[T] | None) -> list[T] | None:
         """One event; the initial list while it still grows, None once it has been told."""
-        metadata = thing.get("metadata") or {}
-        version = metadata.get("resourceVersion")
+        metadata = _part(thing, "metadata")
         if kind == "BOOKMARK":
-            ends = (metadata.get("annotations") or {}).get("k8s.io/initial-events-end") == "true"
+            ends = _part(metadata, "annotations").get(INITIAL_END) == "true"
             if initial is not None and not ends:
-                return initial
-            self._version = version
+                # Servers from before WatchList overlook the wish for it, and the end would never come.
+                raise ErrorEvent(422, "a bookmark came before the initial events had ended")
+            self._resume_from(metadata)
             if initial is not None:
                 self._tell_list(initial)
-            self._well()
             return None
         if initial is not None:
             initial.append(self._slim(thing))
             return initial
-        self._version = version
-        self._well()
+        self._resume_from(metadata)
         if kind == "DELETED":
             self._sink.deleted(self._slim(thing))
         else:
@@ -143,24 +164,32 @@ class Reflector(threading.Thread):
         return None
 
     def _list(self) -> None:
-        things: list[Any] = []
+        things: list[T] = []
         query = {**self._query, "limit": str(PAGE)}
-        while True:
+        while not self._stopping.is_set():
             answer = self._api.get(self._path, query)
-            things += [self._slim(thing) for thing in answer.get("items") or ()]
-            metadata = answer.get("metadata") or {}
+            items = answer.get("items")
+            things += [self._slim(thing) for thing in (items if isinstance(items, list) else ())]
+            metadata = _part(answer, "metadata")
             if not metadata.get("continue"):
-                break
-            query["continue"] = metadata["continue"]
-        self._version = metadata.get("resourceVersion")
-        self._tell_list(things)
+                self._resume_from(metadata)
+                self._tell_list(things)
+                return
+            query["continue"] = str(metadata["continue"])
 
-    def _tell_list(self, things: list[Any]) -> None:
+    def _tell_list(self, things: list[T]) -> None:
         self._listed_at = time.monotonic()
         self._sink.listed(things)
-        self._well()
 
-    def _well(self) -> None:
-        if not self._healthy:
-            self._healthy = True
-            self._sink.recovered()
+    def _resume_from(self, metadata: Thing) -> None:
+        """Note that the server is well, and where its next watch may begin."""
+        version = metadata.get("resourceVersion")
+        self._version = version if isinstance(version, str) and version else None
+        self._heard = True
+        self._failures = 0
+        self._sink.recovered()
+
+
+def _part(thing: Thing, key: str) -> Thing:
+    value = thing.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,143 @@
+"""Node objects, kubeconfig files, and a listener to inventory drivers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kroute.drivers.inventory import InventoryDriver
+from kroute.model.inventory import (
+    Fresh,
+    InventoryEvent,
+    Listed,
+    NodeChanged,
+    NodeGone,
+    Problems,
+    Stale,
+)
+from kroute.model.node import Node
+from kroute.model.problem import Problem
+
+DEADLINE = 20.0
+
+
+def node_object(number: int, **labels: str) -> dict[str, Any]:
+    """A Node as Kubernetes prints it: n1 has 10.0.0.1 and 10.244.1.0/24, and so on."""
+    high, low = divmod(number, 256)
+    cidr = f"10.{244 + high}.{low}.0/24"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": f"n{number}",
+            "labels": labels,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
+        "status": {"addresses": [{"type": "InternalIP", "address": f"10.0.{high}.{low}"}]},
+    }
+
+
+def kubeconfig(path: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
+    """Write a kubeconfig for a server; its path."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "lab",
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
+        "clusters": [{"name": "lab", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "lab", "user": user or {}}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+class Told:
+    """What a driver has told so far."""
+
+    def __init__(self) -> None:
+        self.events: list[InventoryEvent] = []
+        self.nodes: dict[str, Node] = {}
+        self.lists = 0
+        self.removed: list[str] = []
+        """Names in the order in which they were told gone, by event or by absence from a list."""
+        self.problems: tuple[Problem, ...] = ()
+        self.stale: str | None = None
+        self._news = asyncio.Event()
+
+    def take(self, event: InventoryEvent) -> None:
+        """Note an event and what is known after it."""
+        self.events.append(event)
+        match event:
+            case Listed(nodes):
+                self.lists += 1
+                listed = {node.name: node for node in nodes}
+                self.removed += [name for name in self.nodes if name not in listed]
+                self.nodes = listed
+            case NodeChanged(node):
+                self.nodes[node.name] = node
+            case NodeGone(name):
+                self.removed.append(name)
+                self.nodes.pop(name)
+            case Problems(problems):
+                self.problems = problems
+            case Stale(reason):
+                self.stale = reason
+            case Fresh():
+                self.stale = None
+        self._news.set()
+
+    async def until(self, holds: Callable[[Told], object], deadline: float = DEADLINE) -> None:
+        """Return when something holds of what was told.
+
+        Raises:
+            AssertionError: it did not before the deadline; says what was told.
+        """
+        try:
+            async with asyncio.timeout(deadline):
+                while not holds(self):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            last = self.events[-8:]
+            raise AssertionError(f"not within {deadline} s; last told: {last}") from None
+
+    def names(self) -> list[str]:
+        """Names of the nodes that are known."""
+        return sorted(self.nodes)
+
+
+@asynccontextmanager
+async def following(driver: InventoryDriver) -> AsyncIterator[Told]:
+    """A driver at work; it is cancelled at the end, and must then end at once and in silence."""
+    told = Told()
+    task = asyncio.create_task(driver.watch(told.take))
+    try:
+        yield told
+        assert not task.done(), f"the driver ended by itself: {task!r}"
+    finally:
+        task.cancel()
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.gather(task, return_exceptions=True)
+        count = len(told.events)
+        await asyncio.sleep(0)
+        assert len(told.events) == count, "it told something after its end"
+
+
+async def eventually(holds: Callable[[], object], deadline: float = DEADLINE) -> None:
+    """Return when something outside the events holds.
+
+    Raises:
+        AssertionError: it did not before the deadline.
+    """
+    try:
+        async with asyncio.timeout(deadline):
+            while not holds():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {deadline} s") from None
