@@ -172,7 +172,9 @@ async def test_a_removed_peer_is_told_why(net: Net, side: Side) -> None:
     await until(lambda: "rack 4 läuft leer" in bird.log.read_text(), 10, "the text in BIRD's log")
 
 
-async def test_with_rfc_8538_a_removed_peer_gets_a_hard_reset(net: Net, side: Side) -> None:
+async def test_with_rfc_8538_a_reset_is_soft_and_a_removal_is_a_hard_reset(
+    net: Net, side: Side
+) -> None:
     with net.b.entered():
         peer = ScriptedPeer(V4[1], 65001)
     side.speaker.set_peers({1: parameters(*V4, restart_time=120, forwarding=(1,), restarting=True)})
@@ -186,6 +188,14 @@ async def test_with_rfc_8538_a_removed_peer_gets_a_hard_reset(net: Net, side: Si
     restart = (await side.up()).negotiated.restart
     assert restart is not None
     assert (restart.notification, restart.restarting, restart.restart_time) == (True, False, 120)
+    side.speaker.reset(1)
+    assert await asyncio.to_thread(peer.read_until, NOTIFICATION) == b"\x06\x04"
+    await asyncio.to_thread(peer.accept)
+    opened = await asyncio.to_thread(peer.establish, capabilities)
+    assert b"\x40\x06\x40\x78\x00\x01\x01\x80" in opened, (
+        "no R bit: only the first OPEN is a restart"
+    )
+    await until(lambda: len(side.of(Up)) == 2, 10, "the second session")
     side.speaker.remove(1)
     assert await asyncio.to_thread(peer.read_until, NOTIFICATION) == b"\x06\x09\x06\x03"
     peer.close()

@@ -157,6 +157,8 @@ def test_a_shutdown_text_is_cut_at_a_character() -> None:
     assert packed[:3] == b"\x06\x02\xfe"
     assert packed[3:].decode() == "ä" * 127
     assert notification(6, 3, "no room here") == b"\x06\x03"
+    assert notification(6, 4) == b"\x06\x04"
+    assert notification(3, 1, data=b"what") == b"\x03\x01what"
 
 
 def test_notifications_read_well() -> None:

@@ -290,9 +290,9 @@ def notification(code: int, subcode: int, text: str = "", data: bytes = b"") -> 
     For Cease 6/2 and 6/4 the text becomes a Shutdown Communication (RFC 9003): UTF-8, cut at a character
     so that at most 255 octets remain. Elsewhere the text has no place in the message, and ``data`` follows.
     """
-    if code != 6 or subcode not in (2, 4):
+    if code != 6 or subcode not in (2, 4) or not text:
         return bytes((code, subcode)) + data
-    encoded = text.encode()[:255].decode(errors="ignore").encode()
+    encoded = text.encode(errors="replace")[:255].decode(errors="ignore").encode()
     return bytes((code, subcode, len(encoded))) + encoded
 
 

@@ -28,6 +28,9 @@ _HANDSHAKE: Final = 30.0
 _SEND_HOLD: Final = 480
 """Seconds in which a peer must take something of what waits for it (RFC 9687 §4)."""
 _HANDSHAKE_TICK: Final = 1.0
+_FORGET: Final = (bytes((6, 2)), bytes((6, 3)))
+"""Administrative shutdown and peer de-configured: what must reach a peer as Hard Reset if it keeps
+routes over an ordinary NOTIFICATION (RFC 8538 §3.1)."""
 
 
 class Session:
@@ -251,7 +254,7 @@ class Session:
         self._hang_up()
         if self._peer.wire is None:
             return
-        if notice and self._peer.hard_reset_needed:
+        if notice[:2] in _FORGET and self._peer.keeps_routes:
             notice = bytes((6, 9)) + notice
         self._peer.finish(notice, reason)
 

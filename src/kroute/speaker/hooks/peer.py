@@ -206,7 +206,7 @@ class Peer(StockPeer):  # type: ignore[misc]
         return int(self.proto.negotiated.holdtime)
 
     @property
-    def hard_reset_needed(self) -> bool:
+    def keeps_routes(self) -> bool:
         """Whether the peer would keep our routes after an ordinary NOTIFICATION (RFC 8538)."""
         return self.is_up and notification_bit(self.proto.negotiated)
 
