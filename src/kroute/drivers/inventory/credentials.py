@@ -1,7 +1,8 @@
 """How to reach a Kubernetes API server: a kubeconfig file, or the service account of the pod we run in.
 
-Read directly rather than through the official client, whose import alone costs 57 MiB on every node (docs/adr/0003).
-Credentials that are files are read again for each connection: tokens of service accounts expire and are replaced.
+Read directly rather than through the official client, whose import alone costs 44 MiB on every node (docs/adr/0003).
+All of it is read again after each failure and for each new watch's token: tokens, certificates and authorities expire
+and are replaced under the same names.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kroute.codec.yaml12 import load
 from kroute.model.errors import Complaint, InputError
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+REFUSED_LOGINS: Final = ("exec", "auth-provider", "username", "password")
+"""Keys of a kubeconfig's user that ask a program or a person for credentials."""
+UNSUPPORTED: Final = ("proxy-url",)
+"""Keys of a kubeconfig's cluster that are not understood and may not be overlooked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +38,23 @@ class Access:
     client_key: str = field(default="", repr=False)
 
     def bearer(self) -> str:
-        """The token as it is now; empty where none is used."""
-        if self.token_file:
-            try:
-                return Path(self.token_file).read_text().strip()
-            except OSError:
-                return self.token
-        return self.token
+        """The token as it is now; empty where none is used.
+
+        Raises:
+            OSError: its file cannot be read.
+            ValueError: it is no text that a header can carry; does not quote it.
+        """
+        token = Path(self.token_file).read_text().strip() if self.token_file else self.token
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("the token holds characters that no header can carry")
+        return token
 
     def tls(self) -> ssl.SSLContext | None:
-        """A TLS context; None for a server without TLS."""
+        """A TLS context; None for a server without TLS.
+
+        Raises:
+            OSError: a certificate or key is none, or they do not belong together (ssl.SSLError).
+        """
         if not self.server.startswith("https:"):
             return None
         context = ssl.create_default_context(cadata=self.ca or None)
@@ -55,11 +66,14 @@ class Access:
         return context
 
     def _load_client(self, context: ssl.SSLContext) -> None:
-        """OpenSSL takes a key from a file only: a private one, gone as soon as it is read."""
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(self.client_certificate + "\n" + self.client_key)
-            file.flush()
-            context.load_cert_chain(file.name)
+        """OpenSSL takes a key from a file only: one in memory, since the root may be read-only and disks remember."""
+        descriptor = os.memfd_create("kroute-client-key", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, f"{self.client_certificate}\n{self.client_key}\n".encode())
+            # Without a password argument OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
+        finally:
+            os.close(descriptor)
 
 
 def find_access(kubeconfig: str) -> Access:
@@ -75,34 +89,32 @@ def find_access(kubeconfig: str) -> Access:
         return _service_account(host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
     if path := os.environ.get("KUBECONFIG", ""):
         return read_kubeconfig(Path(path))
-    raise InputError(
-        "inventory.kubernetes",
-        [
-            Complaint(
-                "kubeconfig",
-                "names no file, we run in no pod with a service account, and KUBECONFIG is not set",
-            )
-        ],
-    )
+    text = "names no file, we run in no pod with a service account, and KUBECONFIG is not set"
+    raise InputError("inventory.kubernetes", [Complaint("kubeconfig", text)])
 
 
 def _service_account(host: str, port: str) -> Access:
+    authority = SERVICE_ACCOUNT / "ca.crt"
+    try:
+        ca = authority.read_text()
+    except (OSError, ValueError) as error:
+        raise InputError(str(authority), [Complaint("", f"cannot be read: {error}")]) from error
     return Access(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
-        ca=(SERVICE_ACCOUNT / "ca.crt").read_text(),
+        ca=ca,
         token_file=str(SERVICE_ACCOUNT / "token"),
     )
 
 
 def read_kubeconfig(path: Path) -> Access:
-    """The current context of a kubeconfig file.
+    """The current context of a kubeconfig file; files that it names are relative to its folder.
 
     Raises:
         InputError: it cannot be read, is incomplete, or asks for a login that only a person or a program can do.
     """
     try:
         document = load(path.read_text(encoding="utf-8"), str(path)).value
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(str(path), [Complaint("", f"cannot be read: {error}")]) from error
     reader = _Kubeconfig(path, document if isinstance(document, dict) else {})
     access = reader.access()
@@ -112,7 +124,7 @@ def read_kubeconfig(path: Path) -> Access:
 
 
 class _Kubeconfig:
-    """Takes one kubeconfig apart, collecting complaints."""
+    """Takes one kubeconfig apart, collecting complaints; odd shapes are complaints, never exceptions."""
 
     def __init__(self, path: Path, document: dict[Any, Any]) -> None:
         self.complaints: list[Complaint] = []
@@ -120,50 +132,63 @@ class _Kubeconfig:
         self._document = document
 
     def access(self) -> Access:
-        context = self._named(
-            "contexts", str(self._document.get("current-context") or ""), "context"
-        )
-        cluster = self._named("clusters", str(context.get("cluster") or ""), "cluster")
-        user = self._named("users", str(context.get("user") or ""), "user")
-        for way in ("exec", "auth-provider", "username"):
-            if way in user:
-                reason = f"logs in by {way}, which a daemon cannot; give it a token, tokenFile or client certificate"
-                self.complaints.append(Complaint("users", reason))
-        server = str(cluster.get("server") or "")
-        if not server:
-            self.complaints.append(
-                Complaint("clusters", "the current context's cluster has no server")
-            )
-        token_file = str(user.get("tokenFile") or "")
+        context = self._named("context", _text(self._document, "current-context"))
+        cluster = self._named("cluster", _text(context, "cluster"))
+        user = self._named("user", _text(context, "user"))
+        self._refuse(user, cluster)
+        server = _text(cluster, "server")
+        if cluster and not server.startswith(("https://", "http://")):
+            self._complain("clusters", f"server is no http(s) address: {server!r}")
+        token_file = _text(user, "tokenFile")
         return Access(
             server=server,
             ca=self._pem(cluster, "certificate-authority"),
             verify=cluster.get("insecure-skip-tls-verify") is not True,
-            server_name=str(cluster.get("tls-server-name") or ""),
-            token=str(user.get("token") or ""),
+            server_name=_text(cluster, "tls-server-name"),
+            token=_text(user, "token"),
             token_file=str(self._folder / token_file) if token_file else "",
             client_certificate=self._pem(user, "client-certificate"),
             client_key=self._pem(user, "client-key"),
         )
 
-    def _named(self, plural: str, name: str, key: str) -> dict[Any, Any]:
-        for entry in self._document.get(plural) or ():
-            if (
-                isinstance(entry, dict)
-                and entry.get("name") == name
-                and isinstance(entry.get(key), dict)
-            ):
-                return dict(entry[key])
-        self.complaints.append(Complaint(plural, f"has no entry named {name!r}"))
+    def _refuse(self, user: dict[Any, Any], cluster: dict[Any, Any]) -> None:
+        for way in REFUSED_LOGINS:
+            if user.get(way):
+                text = f"logs in by {way}, which a daemon cannot; give it a token, tokenFile or client certificate"
+                self._complain("users", text)
+        for key in UNSUPPORTED:
+            if cluster.get(key):
+                self._complain("clusters", f"asks for {key}, which is not supported")
+
+    def _complain(self, path: str, reason: str) -> None:
+        self.complaints.append(Complaint(path, reason))
+
+    def _named(self, kind: str, name: str) -> dict[Any, Any]:
+        """The context, cluster or user of a name. A context without a user is one without credentials."""
+        if kind == "user" and not name:
+            return {}
+        entries = self._document.get(f"{kind}s")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and entry.get("name") == name:
+                found = entry.get(kind)
+                return found if isinstance(found, dict) else {}
+        if name or kind == "context":
+            self._complain(f"{kind}s", f"has no entry named {name!r}")
         return {}
 
     def _pem(self, entry: dict[Any, Any], key: str) -> str:
         """A certificate or key: base64 in the file itself, or the name of another file."""
         try:
-            if data := entry.get(f"{key}-data"):
-                return base64.b64decode(str(data), validate=True).decode("ascii")
-            if name := entry.get(key):
-                return (self._folder / str(name)).read_text()
+            if data := _text(entry, f"{key}-data"):
+                return base64.b64decode("".join(data.split()), validate=True).decode("ascii")
+            if name := _text(entry, key):
+                return (self._folder / name).read_text()
         except (OSError, ValueError) as error:
-            self.complaints.append(Complaint(key, f"cannot be read: {error}"))
+            self._complain(key, f"cannot be read: {error}")
         return ""
+
+
+def _text(entry: dict[Any, Any], key: str) -> str:
+    """A text under a key; empty where there is none. Numbers are texts here: a token may be all digits."""
+    value = entry.get(key)
+    return "" if value is None or isinstance(value, dict | list | bool) else str(value)
