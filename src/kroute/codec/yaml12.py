@@ -1,42 +1,47 @@
 """YAML as YAML 1.2's core schema reads it, with line numbers and limits.
 
 PyYAML is YAML 1.1: there the community ``65000:30`` is the number 3900030 and ``no`` is false. Here only ``true``,
-``false``, ``null``, plain decimal, ``0x`` and ``0o`` numbers and floats are anything but text. Keys that stand twice,
-and aliases that would unfold into more than :data:`MAX_NODES` values, are errors.
+``false``, ``null``, plain decimal, ``0x`` and ``0o`` numbers and floats are anything but text, and ``<<`` is a key like
+any other. PyYAML does the parsing, up to its events; values are built here, because its own composer recurses in C
+without a bound and crashes the process on a hundred thousand ``[``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final, NoReturn
 
 import yaml
 
 from kroute.model.errors import Complaint, InputError
 
-MAX_NODES: Final = 2_000_000
-"""Values in one document, aliases counted each time: more is an attack or a mistake."""
+MAX_DEPTH: Final = 64
+"""Collections within each other; Kubernetes objects need about a dozen."""
+MAX_UNFOLDED: Final = 100_000
+"""Values that the aliases of one document may stand for: more is an attack or a mistake."""
+MAX_DIGITS: Final = 64
+"""Characters of a whole number."""
+MAX_COMPLAINTS: Final = 100
 
-_CORE: Final = (
-    ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    (
-        "tag:yaml.org,2002:int",
-        re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"),
-        "-+0123456789",
-    ),
-    (
-        "tag:yaml.org,2002:float",
-        re.compile(
-            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
-        "-+0123456789.",
-    ),
-    ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+_UNPRINTABLE: Final = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )
+_INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+_WORDS: Final[dict[str, bool | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_TAG: Final = "tag:yaml.org,2002:"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,121 +49,182 @@ class Document:
     """A value and where its parts stand: path of keys and indexes to line (from 1)."""
 
     value: Any
-    lines: dict[tuple[str | int, ...], int]
+    lines: dict[Path, int]
 
 
-class _Loader(_Base):  # type: ignore[misc]
-    """The safe loader with the core schema in place of YAML 1.1's."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-
-
-for _tag, _pattern, _first in _CORE:
-    _Loader.add_implicit_resolver(_tag, _pattern, list(_first))
-
-
-class _Refused(Exception):
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.complaint = Complaint(f"line {line}", reason)
+class _Hopeless(Exception):
+    """Reading on makes no sense; the complaint is already noted."""
 
 
 def load(text: str, source: str) -> Document:
-    """The one document in a text; None where it is empty.
+    """The one document in a text, with its lines; None where it is empty.
 
     Raises:
         InputError: it is no YAML, holds several documents, a key twice, or too much.
     """
-    documents = load_all(text, source)
+    documents = list(_documents(text, source, lines=True))
     if len(documents) > 1:
-        raise InputError(
-            source, [Complaint("", f"holds {len(documents)} documents where one is expected")]
-        )
+        reason = f"holds {len(documents)} documents where one is expected"
+        raise InputError(source, [Complaint("", reason)])
     return documents[0] if documents else Document(None, {})
 
 
-def load_all(text: str, source: str) -> list[Document]:
-    """Every document in a text.
+def load_all(text: str, source: str) -> list[Any]:
+    """The value of every document in a text.
 
     Raises:
         InputError: it is no YAML, holds a key twice, or too much.
     """
+    return [document.value for document in _documents(text, source, lines=False)]
+
+
+def _documents(text: str, source: str, *, lines: bool) -> Iterator[Document]:
+    if found := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        reason = f"a character that YAML does not allow: U+{ord(found[0]):04X}"
+        raise InputError(source, [Complaint(f"line {line}", reason)])
+    complaints: list[Complaint] = []
+    documents: list[Document] = []
     try:
-        loader = _Loader(text)
-        try:
-            documents = []
-            while loader.check_node():
-                documents.append(_Builder().document(loader.get_node()))
-            return documents
-        finally:
-            loader.dispose()
-    except _Refused as error:
-        raise InputError(source, [error.complaint]) from None
+        events = yaml.parse(text, Loader=_Loader)
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                builder = _Builder(events, complaints, lines=lines)
+                documents.append(Document(builder.build(next(events), (), 0), builder.lines))
+    except _Hopeless:
+        pass
     except yaml.YAMLError as error:
-        raise InputError(source, [_explain(error)]) from error
-    except RecursionError:
-        raise InputError(source, [Complaint("", "is nested too deeply")]) from None
+        complaints.append(_explain(error, text))
+    if complaints:
+        raise InputError(source, complaints)
+    yield from documents
 
 
-def _explain(error: yaml.YAMLError) -> Complaint:
+def _explain(error: yaml.YAMLError, text: str) -> Complaint:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
-    if "\\t" in problem or "'\t'" in problem:
+    if mark is None:
+        return Complaint("", f"is not YAML: {problem}")
+    line = (text.split("\n", mark.line + 1)[mark.line :] or [""])[0]
+    if line[mark.column : mark.column + 1] == "\t":
         problem = "a tab where only spaces may indent"
-    return Complaint(f"line {mark.line + 1}" if mark else "", f"is not YAML: {problem}")
+    return Complaint(f"line {mark.line + 1}", f"is not YAML: {problem}")
 
 
 class _Builder:
-    """Nodes to values, noting lines."""
+    """The events of one document to its value. Complains about what is merely wrong, and reads on."""
 
-    def __init__(self) -> None:
-        self.lines: dict[tuple[str | int, ...], int] = {}
-        self.count = 0
+    def __init__(self, events: Iterator[Any], complaints: list[Complaint], *, lines: bool) -> None:
+        self.lines: dict[Path, int] = {}
+        self._events = events
+        self._complaints = complaints
+        self._noting = lines
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        """Value and the number of values in it, by anchor."""
+        self._count = 0
+        self._unfolded = 0
 
-    def document(self, node: yaml.Node) -> Document:
-        return Document(self.build(node, ()), self.lines)
+    def build(self, event: Any, path: Path, depth: int) -> Any:
+        """The value that begins with an event."""
+        self._count += 1
+        if self._noting:
+            self.lines[path] = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        if depth > MAX_DEPTH:
+            self._give_up(event, f"is nested more than {MAX_DEPTH} levels deep")
+        before = self._count
+        if isinstance(event, yaml.ScalarEvent):
+            value = self._scalar(event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            self._expect_tag(event, "seq")
+            value = self._sequence(path, depth)
+        else:
+            self._expect_tag(event, "map")
+            value = self._mapping(path, depth)
+        if event.anchor:
+            self._anchors[event.anchor] = (value, self._count - before + 1)
+        return value
 
-    def build(self, node: yaml.Node, path: tuple[str | int, ...]) -> Any:
-        self.count += 1
-        line = node.start_mark.line + 1
-        if self.count > MAX_NODES:
-            raise _Refused(
-                line, f"holds more than {MAX_NODES} values once its aliases are unfolded"
-            )
-        self.lines[path] = line
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node, line)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._mapping(node, path)
+    def _alias(self, event: Any) -> Any:
+        """The value that was built already, counted again: whoever walks it will walk all of it."""
+        if event.anchor not in self._anchors:
+            self._give_up(event, f"the alias *{event.anchor} stands for nothing before it")
+        value, size = self._anchors[event.anchor]
+        self._count += size
+        self._unfolded += size
+        if self._unfolded > MAX_UNFOLDED:
+            self._give_up(event, f"its aliases stand for more than {MAX_UNFOLDED} values")
+        return value
 
-    def _mapping(self, node: yaml.Node, path: tuple[str | int, ...]) -> dict[Hashable, Any]:
-        out: dict[Hashable, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise _Refused(line, "a key that is no plain text")
-            key = key_node.value
-            if key in out:
-                raise _Refused(line, f"the key {key!r} stands here a second time")
-            out[key] = self.build(value_node, (*path, key))
+    def _sequence(self, path: Path, depth: int) -> list[Any]:
+        out: list[Any] = []
+        for event in self._events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            out.append(self.build(event, (*path, len(out)) if self._noting else path, depth + 1))
         return out
 
+    def _mapping(self, path: Path, depth: int) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for event in self._events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if not isinstance(event, yaml.ScalarEvent):
+                self._give_up(event, "a key that is no plain text")
+            key = event.value
+            if key in out:
+                self._complain(event, f"the key {_short(key)} stands here a second time")
+            below = (*path, key) if self._noting else path
+            if event.anchor:
+                self._anchors[event.anchor] = (key, 1)
+            out[key] = self.build(next(self._events), below, depth + 1)
+        return out
 
-def _scalar(node: yaml.ScalarNode, line: int) -> Any:
-    tag, text = node.tag.rpartition(":")[2], node.value
-    try:
-        match tag:
-            case "null":
-                return None
-            case "bool":
-                return text.lower() == "true"
-            case "int":
-                return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-            case "float":
-                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-            case "str":
-                return text
-    except ValueError:
-        raise _Refused(line, f"{text!r} is no {tag}") from None
-    raise _Refused(line, f"a value with the tag {node.tag!r}; only plain YAML is read")
+    def _scalar(self, event: Any) -> Any:
+        text, tag = event.value, event.tag
+        if tag is None:
+            return self._plain(event, text) if event.implicit[0] else text
+        if tag in ("!", _TAG + "str"):
+            return text
+        value = self._plain(event, text)
+        if tag != _TAG + _kind(value):
+            self._complain(event, f"{_short(text)} with the tag {tag!r}; only plain YAML is read")
+        return value
+
+    def _plain(self, event: Any, text: str) -> Any:
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[0] not in "-+.0123456789":
+            return text
+        if _INT.fullmatch(text):
+            if len(text) > MAX_DIGITS:
+                self._complain(event, f"a number of {len(text)} digits")
+                return 0
+            return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+        if _FLOAT.fullmatch(text):
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return text
+
+    def _expect_tag(self, event: Any, kind: str) -> None:
+        if event.tag not in (None, "!", _TAG + kind):
+            self._complain(event, f"a value with the tag {event.tag!r}; only plain YAML is read")
+
+    def _complain(self, event: Any, reason: str) -> None:
+        self._complaints.append(Complaint(f"line {event.start_mark.line + 1}", reason))
+        if len(self._complaints) >= MAX_COMPLAINTS:
+            raise _Hopeless
+
+    def _give_up(self, event: Any, reason: str) -> NoReturn:
+        self._complain(event, reason)
+        raise _Hopeless
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {bool: "bool", int: "int", float: "float"}.get(type(value), "str")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

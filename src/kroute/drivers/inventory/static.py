@@ -124,4 +124,4 @@ def _documents(path: Path) -> list[object]:
             return [json.loads(text)]
         except (ValueError, RecursionError):
             pass
-    return [document.value for document in load_all(text, str(path))]
+    return load_all(text, str(path))
