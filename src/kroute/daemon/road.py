@@ -35,7 +35,14 @@ from kroute.drivers.speaker import (
     Up,
     Updates,
 )
-from kroute.model.bgp import Attributes, Negotiated, NoticeCode, PeerName, SessionState
+from kroute.model.bgp import (
+    Attributes,
+    CeaseSubcode,
+    Negotiated,
+    NoticeCode,
+    PeerName,
+    SessionState,
+)
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.plan.adj_out import Tell
@@ -51,10 +58,10 @@ class SpeakerPort(Protocol):
     def add(self, index: int, parameters: SessionParameters) -> None:
         """Hold a session with a peer; for a known index, replace its parameters."""
 
-    def remove(self, index: int) -> None:
-        """Forget a peer: Cease, peer de-configured."""
+    def remove(self, index: int, *, subcode: int = CeaseSubcode.PEER_DECONFIGURED) -> None:
+        """Forget a peer, with a Cease."""
 
-    def reset(self, index: int, *, code: int, subcode: int) -> None:
+    def reset(self, index: int, *, code: int, subcode: int, data: bytes = b"") -> None:
         """End a session with a NOTIFICATION; it may come back."""
 
     def send(self, indexes: Iterable[int], messages: bytes) -> None:
@@ -120,7 +127,7 @@ class Road:
                 log.info("peer changed, its session starts again peer=%s", name)
                 self.routing.session_replaced(name, self._clock())
                 # The index changes with the session: frames of the old one must not be read as the new one's.
-                self._speaker.remove(lane.index)
+                self._speaker.remove(lane.index, subcode=CeaseSubcode.OTHER_CONFIG_CHANGE)
                 del self._names[lane.index], self._lanes[name]
                 self._set_session(name, parameters)
                 return
@@ -173,7 +180,8 @@ class Road:
         state.last_fault = str(error)
         self._lanes[name].decoder = None
         index = self._lanes[name].index
-        self._speaker.reset(index, code=NoticeCode.UPDATE_ERROR, subcode=error.subcode)
+        code = NoticeCode.UPDATE_ERROR
+        self._speaker.reset(index, code=code, subcode=error.subcode, data=error.data)
 
     def _on_session(self, event: Up | Down | Attempt | Refresh | Backlog) -> None:
         name = self._names.get(event.peer)
