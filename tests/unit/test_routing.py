@@ -577,3 +577,19 @@ def test_a_node_without_clients_says_end_of_rib_at_once():
     node.up(N2)
     node.flush()
     assert node.ends[N2.name] == [V4, V6]
+
+
+def test_a_client_that_returns_under_another_router_id_is_ranked_and_passed_on_by_it():
+    node = reflector()
+    node.learn(CLIENTS[0], attributes("192.0.2.2"), POD)
+    node.learn(CLIENTS[1], attributes("192.0.2.3"), POD)
+    node.flush()
+    third = CLIENTS[2].name
+    assert node.heard(third)[n(POD)].originator_id == packed("192.0.2.2")
+    node.down(CLIENTS[0])
+    node.up(CLIENTS[0], router_id="192.0.2.99")
+    node.flush()
+    assert node.heard(third)[n(POD)].originator_id == packed("192.0.2.3")
+    node.forget(CLIENTS[1], POD)
+    node.flush()
+    assert node.heard(third)[n(POD)].originator_id == packed("192.0.2.99")

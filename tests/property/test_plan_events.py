@@ -1,0 +1,204 @@
+"""Law 1: any order of the same events, doubled, split or squashed, ends in the same desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from itertools import combinations
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from kroute.model.bgp import Initiate
+from kroute.model.config import Config, PeerConfig, Peering, RouteReflector, Topology, Transport
+from kroute.model.inventory import Fresh, Listed, NodeChanged, NodeGone, Problems, Stale
+from kroute.model.kernel import KernelState
+from kroute.model.node import Node
+from kroute.model.problem import Problem
+from kroute.model.state import Desired, Observed
+from kroute.plan import plan
+from kroute.plan.observe import ConfigChanged, ControlEvent, KernelChanged, Reported, observe
+from support.routing import dual, kernel
+
+NAMES = ["n1", "n2", "n3", "n10"]
+CIDRS = ["10.0.0.0/24", "10.0.1.0/24", "10.0.0.0/16", "10.0.1.128/25", "fd00:1::/64", "fd00::/16"]
+ADDRESSES = [a for i in (1, 2, 3) for a in dual(i)]
+
+some_nodes = st.builds(
+    Node,
+    name=st.sampled_from(NAMES),
+    addresses=st.lists(st.sampled_from(ADDRESSES), max_size=2, unique=True).map(tuple),
+    pod_cidrs=st.lists(st.sampled_from(CIDRS).map(ip_network), max_size=3).map(tuple),
+    labels=st.sampled_from([{}, {"kroute.io/route-reflector": "true"}, {"rack": "a"}]),
+    created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
+)
+some_configs = st.builds(
+    Config,
+    peering=st.builds(
+        Peering,
+        topology=st.sampled_from(list(Topology)),
+        transport=st.sampled_from(list(Transport)),
+        route_reflector=st.builds(RouteReflector, nodes=st.sampled_from([(), ("n1",), ("n2",)])),
+        peers=st.sampled_from(
+            [
+                (),
+                (PeerConfig(name="tor", address=ip_address("192.0.2.2"), asn=65001),),
+                (PeerConfig(name="tor", address=ip_address("2001:db8::99"), asn=64512),),
+            ]
+        ),
+    ),
+)
+some_kernels = st.sampled_from(
+    [
+        KernelState(),
+        kernel(),
+        replace(kernel(), addresses=((1, ip_interface("192.0.2.1/24")),)),
+    ]
+)
+some_problems = st.lists(
+    st.builds(Problem, object=st.sampled_from(["file/a", "file/b"]), reason=st.just("bad")),
+    max_size=2,
+).map(tuple)
+
+START = Observed(me="n1", config=Config())
+
+
+def observed(events: Iterable[ControlEvent]) -> Observed:
+    state = START
+    for event in events:
+        state = observe(state, event)
+    return state
+
+
+def desired(events: Iterable[ControlEvent]) -> tuple[Desired, list[str], list[Any]]:
+    """What follows from events; also in which order, for an order tells history, too."""
+    found = plan(observed(events))
+    return found, list(found.peers), list(found.owners.items())
+
+
+def subject(event: ControlEvent) -> tuple[Any, ...]:
+    """What an event is about: of two events about one thing, the later one counts."""
+    match event:
+        case NodeChanged(node):
+            return ("node", node.name)
+        case NodeGone(name):
+            return ("node", name)
+        case Reported(source, _):
+            return ("report", source)
+        case Problems(_):
+            return ("report", "inventory")
+        case Stale(_) | Fresh():
+            return ("source",)
+        case _:
+            return (type(event).__name__,)
+
+
+one_node_event = st.one_of(some_nodes.map(NodeChanged), st.sampled_from(NAMES).map(NodeGone))
+one_event = st.one_of(
+    one_node_event,
+    one_node_event,
+    some_configs.map(ConfigChanged),
+    some_kernels.map(KernelChanged),
+    st.builds(Reported, st.sampled_from(["cni", "fib"]), some_problems),
+    some_problems.map(Problems),
+    st.sampled_from([Stale("away"), Fresh()]),
+)
+some_lists = st.lists(some_nodes, max_size=4, unique_by=lambda n: n.name).map(
+    lambda nodes: Listed(tuple(nodes))
+)
+one_per_thing = st.lists(one_event, max_size=12, unique_by=subject)
+
+
+@given(some_lists, one_per_thing, st.data())
+def test_events_about_different_things_may_come_in_any_order(
+    listed: Listed, events: list[ControlEvent], data: st.DataObject
+):
+    shuffled = data.draw(st.permutations(events))
+    expected = desired([listed, *events])
+    assert desired([listed, *shuffled]) == expected
+    assert desired([listed, *reversed(events)]) == expected
+
+
+@given(some_lists, one_per_thing)
+def test_events_may_come_twice(listed: Listed, events: list[ControlEvent]):
+    doubled = [e for event in events for e in (event, event)]
+    expected = desired([listed, *events])
+    assert desired([listed, listed, *doubled]) == expected
+    assert desired([listed, *events, *events]) == expected
+
+
+@given(some_lists, st.lists(one_event, max_size=20))
+def test_what_was_true_in_between_leaves_no_trace(listed: Listed, events: list[ControlEvent]):
+    """Squashed to the last value of each thing, a history ends in the same state."""
+    last = {subject(event): event for event in events}
+    assert desired([listed, *events]) == desired([listed, *last.values()])
+
+
+@given(some_lists, st.lists(one_event, max_size=12))
+def test_a_list_is_worth_the_changes_that_make_it(listed: Listed, events: list[ControlEvent]):
+    """A whole list, or its nodes one by one and the others gone: split as a watch stream splits it."""
+    before = [Listed(()), *events]
+    kept = {node.name for node in listed.nodes}
+    split = [
+        *(NodeGone(name) for name in NAMES if name not in kept),
+        *(NodeChanged(node) for node in reversed(listed.nodes)),
+    ]
+    assert desired([*before, listed]) == desired([*before, *split])
+
+
+@given(some_lists, st.lists(one_event, max_size=12))
+def test_planning_in_between_changes_nothing(listed: Listed, events: list[ControlEvent]):
+    state = observe(START, listed)
+    for event in events:
+        plan(state)
+        state = observe(state, event)
+    assert plan(state) == plan(observed([listed, *events]))
+
+
+@given(some_lists)
+def test_the_order_of_a_list_does_not_matter(listed: Listed):
+    backwards = Listed(tuple(reversed(listed.nodes)))
+    assert desired([backwards]) == desired([listed])
+
+
+@settings(max_examples=200)
+@given(some_lists, some_configs)
+def test_any_two_nodes_agree_about_their_sessions(listed: Listed, config: Config):
+    """Whatever the inventory says, both ends are planned, match, and one of them connects."""
+    config = replace(config, peering=replace(config.peering, peers=()))
+    plans = {
+        node.name: plan(replace(observed([listed, ConfigChanged(config)]), me=node.name))
+        for node in listed.nodes
+    }
+    clashes = {p.object for found in plans.values() for p in found.problems if p.field == "address"}
+    for one, two in combinations(plans, 2):
+        if {f"node/{one}", f"node/{two}"} & {c.split("/ipv")[0] for c in clashes}:
+            continue
+        here = {p.name: p for p in plans[one].peers.values() if p.node == two}
+        there = {p.name: p for p in plans[two].peers.values() if p.node == one}
+        assert {k.removeprefix(f"node/{two}") for k in here} == {
+            k.removeprefix(f"node/{one}") for k in there
+        }
+        for name, mine in here.items():
+            theirs = there[f"node/{one}{name.removeprefix(f'node/{two}')}"]  # type: ignore[index]
+            assert (mine.address, mine.local_address) == (theirs.local_address, theirs.address)
+            assert (mine.families, mine.extended_nexthop) == (
+                theirs.families,
+                theirs.extended_nexthop,
+            )
+            assert {mine.initiate, theirs.initiate} == {Initiate.ACTIVE, Initiate.KNOCK}
+
+
+@given(some_lists)
+def test_no_address_belongs_to_two_nodes(listed: Listed):
+    found = plan(observed([listed]))
+    owned = [
+        ip_network((nlri[1:].ljust(4 if family == 1 else 16, b"\0"), nlri[0]))
+        for family, nlri in found.owners
+    ]
+    by_owner = dict(zip(owned, found.owners.values(), strict=True))
+    for one, two in combinations(owned, 2):
+        if one.version == two.version and one.overlaps(two):
+            assert by_owner[one] == by_owner[two], f"{one} and {two} have different owners"
