@@ -61,6 +61,12 @@ def _lab_parser(
 ) -> argparse.ArgumentParser:
     """A command about one lab."""
     parser = commands.add_parser(name, help=text)
+    _lab_arguments(parser)
+    return parser
+
+
+def _lab_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which lab, on which back-end."""
     parser.add_argument("lab", help=_LAB)
     parser.add_argument(
         "--backend",
@@ -68,7 +74,6 @@ def _lab_parser(
         default="auto",
         help="netns: network namespaces; clab: containerlab; auto: clab where it answers, else netns",
     )
-    return parser
 
 
 def _node_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,8 +85,11 @@ def _node_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     logs = _lab_parser(commands, "logs", "what a node's main process has written")
     logs.add_argument("node")
-    pod = _lab_parser(commands, "pod", "add, delete or list pods, with the real CNI plugins")
+    pod = commands.add_parser(
+        "pod", help="add, delete, list or enter pods, with the real CNI plugins"
+    )
     pod.add_argument("action", choices=("add", "del", "list", "exec"))
+    _lab_arguments(pod)
     pod.add_argument("node")
     pod.add_argument("pod", nargs="?", default="")
     pod.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")

@@ -68,6 +68,8 @@ class Probe:
         ended = time.monotonic()
         while self.waiting and time.monotonic() < ended + _GRACE:
             self._receive(0.02)
+        if self.waiting:
+            self.longest = max(self.longest, ended - self.last_reply)
         return {
             "sent": self.sent,
             "lost": sorted(self.waiting),
