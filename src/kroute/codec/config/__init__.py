@@ -6,7 +6,7 @@ holds what types cannot say; ``encode`` and ``describe`` go the other way, for p
 
 from __future__ import annotations
 
-from kroute.codec.config.constraints import check, objection
+from kroute.codec.config.constraints import objection, objections
 from kroute.codec.config.decode import Decoder
 from kroute.codec.config.describe import json_schema, reference
 from kroute.codec.config.encode import dump_config, plain
@@ -16,8 +16,8 @@ from kroute.model.errors import Complaint, ConfigError, InputError
 
 __all__ = ["dump_config", "json_schema", "parse_config", "plain", "reference"]
 
-MAX_SIZE = 4 << 20
-"""Octets of a configuration file; more is a mistake."""
+MAX_SIZE = 1 << 20
+"""Characters of a configuration file; more is a mistake."""
 
 
 def parse_config(text: str, source: str = "configuration") -> Config:
@@ -32,10 +32,8 @@ def parse_config(text: str, source: str = "configuration") -> Config:
         document = load(text, source)
     except InputError as error:
         raise ConfigError(source, error.complaints) from error
-    decoder = Decoder(document.lines, objection)
+    decoder = Decoder(document.lines, objection, objections)
     config = decoder.decode(Config, {} if document.value is None else document.value, ())
-    if isinstance(config, Config):
-        check(config, decoder.complain)
     if decoder.complaints:
         raise ConfigError(source, decoder.complaints)
     assert isinstance(config, Config)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, ip_address
+from typing import Any, Final
 
-from kroute.model.config import Cni, Config, PeerConfig
+from kroute.model.config import Cni, Config, PeerConfig, Peering
 from kroute.model.net import family_of
 
-Complain = Callable[[tuple[str | int, ...], str], None]
+Path = tuple[str | int, ...]
 
 RANGES: Final[dict[str, tuple[int, int]]] = {
     "asn": (1, 4294967295),
     "localAsn": (1, 4294967295),
     "port": (1, 65535),
+    "holdTime": (0, 65535),
     "multipath": (1, 64),
     "maxPrefixes": (1, 10_000_000),
     "restartTime": (1, 4095),
@@ -39,71 +41,153 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Words that a text may be, by its key."""
 
+_QUAD: Final = (
+    r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?",
+    "a dotted quad such as 192.0.2.1, not 0.0.0.0",
+)
+_PLACE: Final = (r"[\s\S]+", "a path, not an empty one")
+
 PATTERNS: Final[dict[str, tuple[str, str]]] = {
-    "bridge": (r"[^\s/:]{1,15}", "an interface name: 1 to 15 characters, no space, slash or colon"),
-    "routerId": (r"(?:\d{1,3}(?:\.\d{1,3}){3})?", "a dotted quad such as 192.0.2.1"),
-    "clusterId": (r"(?:\d{1,3}(?:\.\d{1,3}){3})?", "a dotted quad such as 192.0.2.1"),
+    "bridge": (
+        r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}",
+        "an interface name: 1 to 15 letters, digits, '-', '.' or '_'",
+    ),
+    "routerId": _QUAD,
+    "clusterId": _QUAD,
     "name": (
         r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?",
         "a name of letters, digits, '-', '.' or '_'",
     ),
     "network": (r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '-', '.' or '_'"),
-    "file": (r"[^/\0]+\.conflist", "a file name that ends in .conflist"),
+    "file": (r"[^/]+\.conflist", "a file name that ends in .conflist"),
+    "path": _PLACE,
+    "directory": _PLACE,
+    "binDirectories": _PLACE,
+    "run": _PLACE,
+    "state": _PLACE,
+    "user": (r"[^\s:]+", "the name of a user"),
 }
 """Form of a text, by its key, with words for it."""
+
+_RESERVED_ASNS: Final = {
+    23456: "is AS_TRANS, which stands for AS numbers that do not fit (RFC 6793)",
+    65535: "is reserved (RFC 7300)",
+    4294967295: "is reserved (RFC 7300)",
+}
+
+_FOREIGN_MARKS: Final = {
+    number: f"marks the routes of {name} (linux/rtnetlink.h)"
+    for number, name in {
+        8: "gated", 9: "ra", 10: "mrt", 11: "zebra", 12: "bird", 13: "dnrouted", 14: "xorp",
+        15: "ntk", 16: "dhcp", 18: "keepalived", 42: "babel", 84: "ovn", 99: "openr", 186: "bgp",
+        187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
+    }.items()
+}  # fmt: skip
+"""As marks of ours they would let us remove what is not ours (law 3).
+
+17 is missing on purpose: kube-router marks its routes with it, and ``formerProtocols: [17]`` adopts them.
+"""
+
+REFUSED: Final[dict[str, dict[int, str]]] = {
+    "asn": _RESERVED_ASNS,
+    "localAsn": _RESERVED_ASNS,
+    "holdTime": dict.fromkeys((1, 2), "is neither 0 nor at least 3 (RFC 4271 §4.2)"),
+    "protocol": _FOREIGN_MARKS,
+    "formerProtocols": _FOREIGN_MARKS,
+}
+"""Numbers within range that will not do, and why, by key."""
 
 
 def objection(key: str, value: object) -> str | None:
     """What is wrong with a scalar of the right type under a key; None if nothing is."""
-    if isinstance(value, int) and not isinstance(value, bool) and key in RANGES:
-        least, most = RANGES[key]
-        return (
-            None
-            if least <= value <= most
-            else f"expected a number from {least} to {most}, got {value}"
-        )
-    if (
-        key == "holdTime"
-        and isinstance(value, int)
-        and (value in (1, 2) or not 0 <= value <= 65535)
-    ):
-        return f"expected 0 or a number from 3 to 65535 (RFC 4271 §4.2), got {value}"
-    if isinstance(value, str) and key in CHOICES and value not in CHOICES[key]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _number(key, value)
+    if not isinstance(value, str):
+        return None
+    if key in CHOICES and value not in CHOICES[key]:
         return f"expected one of {', '.join(CHOICES[key])}, got {value!r}"
-    if isinstance(value, str) and key in PATTERNS and not re.fullmatch(PATTERNS[key][0], value):
+    if key in PATTERNS and not (re.fullmatch(PATTERNS[key][0], value) and _reads(key, value)):
         return f"expected {PATTERNS[key][1]}, got {value!r}"
     return None
 
 
-def check(config: Config, complain: Complain) -> None:
-    """Complain about keys that do not go together."""
-    _check_peers(config.peering.peers, complain)
-    _check_plugins(config.cni, complain)
+def _number(key: str, value: int) -> str | None:
+    least, most = RANGES.get(key, (value, value))
+    if not least <= value <= most:
+        return f"expected a number from {least} to {most}, got {value}"
+    reason = REFUSED.get(key, {}).get(value)
+    return f"{value} {reason}" if reason else None
 
 
-def _check_peers(peers: tuple[PeerConfig, ...], complain: Complain) -> None:
+def _reads(key: str, value: str) -> bool:
+    """Whether a dotted quad is one: each part at most 255, not all zero (RFC 6286)."""
+    if key not in ("routerId", "clusterId") or not value:
+        return True
+    try:
+        return int(IPv4Address(value)) != 0
+    except AddressValueError:
+        return False
+
+
+def objections(part: Any) -> Iterator[tuple[Path, str]]:
+    """Keys of one mapping of the file that do not go together, or with what is below it."""
+    match part:
+        case PeerConfig():
+            yield from _peer(part)
+        case Peering():
+            yield from _peer_names(part.peers)
+        case Cni():
+            yield from _plugins(part)
+        case Config():
+            yield from _reflectors(part)
+            yield from _http(part)
+
+
+def _peer(peer: PeerConfig) -> Iterator[tuple[Path, str]]:
+    for key, address in (("address", peer.address), ("localAddress", peer.local_address)):
+        if address is None:
+            continue
+        if address.is_unspecified or address.is_multicast:
+            yield (key,), f"{address} is no address of one host"
+        scope = getattr(address, "scope_id", None)
+        if scope and not address.is_link_local:
+            yield (key,), f"{address} names an interface, which only link-local addresses may"
+        if address.version == 6 and address.is_link_local and not scope:
+            yield (key,), f"{address} is link-local: it needs its interface, as in {address}%eth0"
+    local = peer.local_address
+    if local is not None and family_of(local) is not family_of(peer.address):
+        yield ("localAddress",), f"{local} is not of the family of address {peer.address}"
+    if peer.ttl_security and peer.multihop:
+        yield ("multihop",), "cannot be combined with ttlSecurity (RFC 5082)"
+    if len(set(peer.families)) < len(peer.families):
+        yield ("families",), "names a family twice"
+
+
+def _peer_names(peers: tuple[PeerConfig, ...]) -> Iterator[tuple[Path, str]]:
     names: dict[str, int] = {}
     for i, peer in enumerate(peers):
-        path = ("peering", "peers", i)
         first = names.setdefault(peer.name, i)
         if first != i:
-            complain(
-                (*path, "name"), f"{peer.name!r} is already the name of peering.peers[{first}]"
-            )
-        local = peer.local_address
-        if local is not None and family_of(local) is not family_of(peer.address):
-            complain(
-                (*path, "localAddress"), f"{local} is not of the family of address {peer.address}"
-            )
-        if peer.ttl_security and peer.multihop:
-            complain((*path, "multihop"), "cannot be combined with ttlSecurity (RFC 5082)")
-        if peer.reflector and peer.asn != (peer.local_asn or peer.asn):
-            complain((*path, "reflector"), "a reflector must be of our own AS (RFC 4456)")
+            yield ("peers", i, "name"), f"{peer.name!r} is already the name of peers[{first}]"
 
 
-def _check_plugins(cni: Cni, complain: Complain) -> None:
+def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:
     for i, plugin in enumerate(cni.extra_plugins):
-        if not isinstance(plugin, dict) or not isinstance(plugin.get("type"), str):
-            complain(
-                ("cni", "extraPlugins", i), "expected a plugin: a mapping with a text key `type`"
-            )
+        if not isinstance(plugin.get("type"), str) or not plugin["type"]:
+            yield ("extraPlugins", i), "expected a plugin: a mapping with a text key `type`"
+
+
+def _reflectors(config: Config) -> Iterator[tuple[Path, str]]:
+    for i, peer in enumerate(config.peering.peers):
+        ours = peer.local_asn or config.bgp.asn
+        if peer.reflector and peer.asn != ours:
+            reason = f"a reflector must be of our own AS, {ours} (RFC 4456)"
+            yield ("peering", "peers", i, "reflector"), reason
+
+
+def _http(config: Config) -> Iterator[tuple[Path, str]]:
+    try:
+        ip_address(config.http.address)
+    except ValueError:
+        reason = f"expected an IP address such as 127.0.0.1, got {config.http.address!r}"
+        yield ("http", "address"), reason

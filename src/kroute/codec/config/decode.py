@@ -6,11 +6,14 @@ prefixes and scalars, and no key of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -18,6 +21,11 @@ from kroute.model.errors import Complaint
 from kroute.model.net import Address, Prefix
 
 Path = tuple[str | int, ...]
+
+MAX_COMPLAINTS: Final = 100
+_SIMPLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,59}")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WITH_LENGTH: Final = re.compile(r".+/[0-9]{1,3}")
 
 
 class _Bad:
@@ -34,10 +42,15 @@ def camel(name: str) -> str:
 
 
 def dotted(path: Path) -> str:
-    """A path as an operator reads it: ``peering.peers[2].asn``."""
+    """A path as an operator reads it: ``peering.peers[2].nodeSelector["kroute.io/rack"]``."""
     out = ""
     for part in path:
-        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+        if isinstance(part, int):
+            out += f"[{part}]"
+        elif _SIMPLE.fullmatch(part):
+            out += f".{part}" if out else part
+        else:
+            out += f"[{json.dumps(part if len(part) <= 60 else part[:57] + '...')}]"
     return out
 
 
@@ -49,11 +62,17 @@ def hints(cls: Any) -> dict[str, Any]:
 class Decoder:
     """Decodes one document; ``complaints`` fills as it goes."""
 
-    def __init__(self, lines: dict[Path, int], objection: Callable[[str, Any], str | None]) -> None:
-        """``objection`` says what is wrong with a scalar of the right type under a key, or None."""
+    def __init__(
+        self,
+        lines: dict[Path, int],
+        objection: Callable[[str, Any], str | None],
+        objections: Callable[[Any], Iterable[tuple[Path, str]]],
+    ) -> None:
+        """``objection``: what is wrong with a scalar under a key, or None; ``objections``: with a dataclass."""
         self.complaints: list[Complaint] = []
         self._lines = lines
         self._objection = objection
+        self._objections = objections
 
     def complain(self, path: Path, reason: str) -> None:
         """Note what is wrong at a path; the line is that of the nearest part that is there."""
@@ -62,10 +81,13 @@ class Decoder:
             where = where[:-1]
         line = self._lines.get(where)
         suffix = f" (line {line})" if line and path else ""
-        self.complaints.append(Complaint(dotted(path), reason + suffix))
+        if len(self.complaints) < MAX_COMPLAINTS:
+            self.complaints.append(Complaint(dotted(path), reason + suffix))
+        elif len(self.complaints) == MAX_COMPLAINTS:
+            self.complaints.append(Complaint("", "and more: these are the first complaints"))
 
-    def decode(self, wanted: Any, value: Any, path: Path) -> Any:
-        """The value as the wanted type, or BAD after complaining."""
+    def decode(self, wanted: Any, value: Any, path: Path, *, ours: bool = True) -> Any:
+        """The value as the wanted type, or BAD after complaining. ``ours``: the key is one of the model's."""
         if is_dataclass(wanted) and isinstance(wanted, type):
             return self._dataclass(wanted, value, path)
         origin = get_origin(wanted)
@@ -76,7 +98,7 @@ class Decoder:
         if origin is not None:
             return self._mapping(get_args(wanted), value, path)
         found = self._scalar(wanted, value, path)
-        if found is not BAD:
+        if found is not BAD and ours:
             key = next((part for part in reversed(path) if isinstance(part, str)), "")
             if (reason := self._objection(key, found)) is not None:
                 self.complain(path, reason)
@@ -103,14 +125,26 @@ class Decoder:
         missing = [camel(f.name) for f in fields(cls) if f.name not in found and _is_required(f)]
         for key in missing:
             self.complain((*path, key), "is required")
-        return BAD if bad or missing else cls(**found)
+        if bad or missing:
+            return BAD
+        before = len(self.complaints)
+        whole = cls(**found)
+        for below, reason in self._objections(whole):
+            self.complain((*path, *below), reason)
+        return whole if len(self.complaints) == before else BAD
 
     def _unknown(self, key: str, known: dict[str, str], path: Path) -> None:
-        close = get_close_matches(str(key), known, n=1, cutoff=0.6)
+        if len(self.complaints) > MAX_COMPLAINTS:
+            return
+        folded = {k.lower(): k for k in known}
+        wanted = re.sub("[-_]", "", key[:60]).lower()
+        close = get_close_matches(wanted, folded, n=1, cutoff=0.6)
         hint = (
-            f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(sorted(known))}"
+            f"did you mean {folded[close[0]]}?"
+            if close
+            else f"known here: {', '.join(sorted(known))}"
         )
-        self.complain((*path, str(key)), f"is no known key{hint}")
+        self.complain((*path, key), f"is no known key; {hint}")
 
     def _union(self, wanted: Any, value: Any, path: Path) -> Any:
         choices = [c for c in get_args(wanted) if c is not NoneType]
@@ -119,9 +153,10 @@ class Decoder:
         if set(choices) == set(get_args(Address)):
             return self._parsed(ip_address, "an IP address", value, path)
         if set(choices) == set(get_args(Prefix)):
-            return self._parsed(
-                ip_network, "a prefix such as 10.1.0.0/16 without host bits", value, path
-            )
+            words = "a prefix such as 10.1.0.0/16 without host bits"
+            if isinstance(value, str) and not _WITH_LENGTH.fullmatch(value):
+                return self._expected(words, value, path)
+            return self._parsed(ip_network, words, value, path)
         return self.decode(choices[0], value, path)
 
     def _parsed(self, parse: Any, words: str, value: Any, path: Path) -> Any:
@@ -146,8 +181,8 @@ class Decoder:
         if not isinstance(value, dict):
             return self._expected("a mapping", value, path)
         if types[1] is Any:
-            return value
-        found = {k: self.decode(types[1], v, (*path, k)) for k, v in value.items()}
+            return value if self._is_plain(value, path) else BAD
+        found = {k: self.decode(types[1], v, (*path, k), ours=False) for k, v in value.items()}
         return BAD if BAD in found.values() else found
 
     def _scalar(self, wanted: Any, value: Any, path: Path) -> Any:
@@ -162,8 +197,28 @@ class Decoder:
                 "true or false" if wanted is bool else "a whole number", value, path
             )
         if isinstance(value, str):
-            return value
-        return self._expected("text", value, path)
+            return self._text(value, path)
+        quotes = "" if value is None or isinstance(value, dict | list) else " in quotes"
+        return self._expected(f"text{quotes}", value, path)
+
+    def _text(self, value: str, path: Path) -> Any:
+        if found := _CONTROL.search(value):
+            self.complain(path, f"holds the control character U+{ord(found[0]):04X}")
+            return BAD
+        return value
+
+    def _is_plain(self, value: Any, path: Path) -> bool:
+        """Whether a value of free form can be passed on as JSON and as text."""
+        if isinstance(value, dict):
+            keys = [self._text(key, path) is not BAD for key in value]
+            return all([*keys, *(self._is_plain(v, (*path, k)) for k, v in value.items())])
+        if isinstance(value, list):
+            found = [self._is_plain(v, (*path, i)) for i, v in enumerate(value)]
+            return all(found)  # a list first: every complaint is wanted
+        if isinstance(value, float) and not isfinite(value):
+            self._expected("a finite number", value, path)
+            return False
+        return not isinstance(value, str) or self._text(value, path) is not BAD
 
     def _expected(self, words: str, value: Any, path: Path) -> _Bad:
         shown = "nothing" if value is None else _shown(value)

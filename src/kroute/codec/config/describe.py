@@ -11,7 +11,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from kroute.codec.config.constraints import CHOICES, PATTERNS, RANGES
+from kroute.codec.config.constraints import CHOICES, PATTERNS, RANGES, REFUSED
 from kroute.codec.config.decode import camel, hints
 from kroute.codec.config.encode import plain
 from kroute.model.config import Config
@@ -84,11 +84,19 @@ def _scalar(wanted: Any, key: str) -> dict[str, Any]:
     if wanted is bool:
         return {"type": "boolean"}
     if wanted is int:
-        limits = {"minimum": RANGES[key][0], "maximum": RANGES[key][1]} if key in RANGES else {}
-        return {"type": "integer", **limits}
+        return {"type": "integer", **_limits(key)}
     if key in CHOICES:
         return {"type": "string", "enum": list(CHOICES[key])}
     return {"type": "string", **({"pattern": f"^{PATTERNS[key][0]}$"} if key in PATTERNS else {})}
+
+
+def _limits(key: str) -> dict[str, Any]:
+    if key not in RANGES:
+        return {}
+    limits: dict[str, Any] = {"minimum": RANGES[key][0], "maximum": RANGES[key][1]}
+    if key in REFUSED:
+        limits["not"] = {"enum": list(REFUSED[key])}
+    return limits
 
 
 @cache

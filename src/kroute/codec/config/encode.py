@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
     items = plain_items(value)
     if items is None:
         return value.value if isinstance(value, StrEnum) else _scalar(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [plain(item) for _, item in items]
     return {key: plain(item) for key, item in items}
 
