@@ -1,0 +1,301 @@
+"""What the Kubernetes inventory relies on, held against the double and against any real cluster.
+
+The double is always there. A real API server joins where KUBECONFIG names one; its Node objects of the tests' own are
+labelled and removed. The same assertions for both keep the double honest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from kroute.codec.kubernetes import node_of
+from kroute.drivers.inventory.api import Api, ApiError, ErrorEvent, Patience
+from kroute.drivers.inventory.credentials import Access, read_kubeconfig
+from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
+from kroute.model.config import KubernetesInventory
+from support.fakekube import FakeKube
+from support.inventory import following, kubeconfig, node_object
+
+SERVERS = ["double", *(["cluster"] if os.environ.get("KUBECONFIG") else [])]
+NODES = "/api/v1/nodes"
+STREAM = {
+    "allowWatchBookmarks": "true",
+    "sendInitialEvents": "true",
+    "resourceVersionMatch": "NotOlderThan",
+}
+LABEL = "kroute.io/contract-test"
+
+
+@dataclass
+class Server:
+    """An API server, and a way to write Node objects that carry this test's label."""
+
+    access: Access
+    kubeconfig: str
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    _pool: urllib3.PoolManager = field(init=False)
+
+    def __post_init__(self) -> None:
+        tls = self.access.tls()
+        self._pool = urllib3.PoolManager(**({"ssl_context": tls} if tls else {}))
+        self.api = Api(lambda: self.access, Patience(watch=(10, 20)))
+
+    @property
+    def mine(self) -> dict[str, str]:
+        """The query for the objects of this test."""
+        return {"labelSelector": f"{LABEL}={self.run}"}
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+        headers = {"Content-Type": "application/json"}
+        if token := self.access.bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        answer = self._pool.request(
+            method, self.access.server + path, body=data, headers=headers, retries=False
+        )
+        return answer.status, json.loads(answer.data)
+
+    def create(self, number: int) -> str:
+        """Create a node; its name."""
+        thing = node_object(number)
+        name = thing["metadata"]["name"] = f"contract-{self.run}-{number}"
+        thing["metadata"]["labels"] = {LABEL: self.run}
+        del thing["metadata"]["creationTimestamp"], thing["status"]
+        code, answer = self.call("POST", NODES, thing)
+        assert code == 201, answer
+        return name
+
+    def label(self, name: str, **labels: str) -> None:
+        """Change a node's labels."""
+        _, thing = self.call("GET", f"{NODES}/{name}")
+        thing["metadata"]["labels"] |= labels
+        code, answer = self.call("PUT", f"{NODES}/{name}", thing)
+        assert code == 200, answer
+
+    def delete(self, name: str) -> None:
+        """Remove a node."""
+        code, answer = self.call("DELETE", f"{NODES}/{name}")
+        assert code == 200, answer
+
+    def clean(self) -> None:
+        """Remove what the test left."""
+        for item in self.api.get(NODES, self.mine)["items"]:
+            self.delete(item["metadata"]["name"])
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    if request.param == "double":
+        with FakeKube() as kube:
+            path = kubeconfig(tmp_path / "kubeconfig", kube.url)
+            yield Server(read_kubeconfig(Path(path)), path)
+        return
+    path = os.environ["KUBECONFIG"]
+    real = Server(read_kubeconfig(Path(path)), path)
+    try:
+        yield real
+    finally:
+        real.clean()
+
+
+def names(things: list[dict[str, Any]]) -> list[str]:
+    return [thing["metadata"]["name"] for thing in things]
+
+
+def initial_events(server: Server, query: dict[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a WatchList stream up to and with the mark of its end."""
+    found = []
+    for kind, thing in server.api.watch(NODES, {**query, **STREAM}):
+        found.append((kind, thing))
+        annotations = thing["metadata"].get("annotations") or {}
+        if kind == "BOOKMARK" and annotations.get("k8s.io/initial-events-end") == "true":
+            return found
+    raise AssertionError("the stream ended without the mark")
+
+
+def next_events(
+    server: Server, version: str, count: int, **query: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """The first events after a resourceVersion that are no bookmarks."""
+    query = {**server.mine, "resourceVersion": version, **query}
+    events = (e for e in server.api.watch(NODES, query) if e[0] != "BOOKMARK")
+    return list(islice(events, count))
+
+
+def version_of(server: Server) -> str:
+    found = server.api.get(NODES, server.mine)["metadata"]["resourceVersion"]
+    assert isinstance(found, str)
+    return found
+
+
+def test_a_list_has_a_version_and_items_without_kinds(server: Server):
+    name = server.create(1)
+    answer = server.api.get(NODES, server.mine)
+    assert answer["kind"] == "NodeList"
+    assert answer["metadata"]["resourceVersion"].isdecimal()
+    assert names(answer["items"]) == [name]
+    assert "kind" not in answer["items"][0]
+
+
+def test_a_list_comes_in_pages_of_one_version(server: Server):
+    created = {server.create(number) for number in range(1, 6)}
+    query = {**server.mine, "limit": "2"}
+    first = server.api.get(NODES, query)
+    second = server.api.get(NODES, {**query, "continue": first["metadata"]["continue"]})
+    third = server.api.get(NODES, {**query, "continue": second["metadata"]["continue"]})
+    assert [len(page["items"]) for page in (first, second, third)] == [2, 2, 1]
+    assert not third["metadata"].get("continue")
+    assert {n for page in (first, second, third) for n in names(page["items"])} == created
+    versions = {page["metadata"]["resourceVersion"] for page in (first, second, third)}
+    assert len(versions) == 1
+
+
+def test_a_watchlist_stream_tells_everything_and_then_marks_the_end(server: Server):
+    created = {server.create(number) for number in (1, 2, 3)}
+    *added, mark = initial_events(server, server.mine)
+    assert {kind for kind, _ in added} == {"ADDED"}
+    assert set(names([thing for _, thing in added])) == created
+    assert mark[1]["metadata"]["resourceVersion"].isdecimal()
+
+
+def test_a_watchlist_stream_of_nothing_marks_the_end_at_once(server: Server):
+    assert [kind for kind, _ in initial_events(server, server.mine)] == ["BOOKMARK"]
+
+
+def test_a_watch_resumes_behind_the_mark_of_a_stream(server: Server):
+    server.create(1)
+    version = initial_events(server, server.mine)[-1][1]["metadata"]["resourceVersion"]
+    name = server.create(2)
+    (event,) = next_events(server, version, 1)
+    assert (event[0], event[1]["metadata"]["name"]) == ("ADDED", name)
+
+
+def test_a_watch_tells_additions_changes_and_removals_in_order(server: Server):
+    version = version_of(server)
+    name = server.create(1)
+    server.label(name, colour="red")
+    server.delete(name)
+    events = next_events(server, version, 3)
+    assert [kind for kind, _ in events] == ["ADDED", "MODIFIED", "DELETED"]
+    assert events[1][1]["metadata"]["labels"]["colour"] == "red"
+    versions = [int(thing["metadata"]["resourceVersion"]) for _, thing in events]
+    assert versions == sorted(set(versions))
+
+
+def test_a_watch_resumes_behind_any_event(server: Server):
+    version = version_of(server)
+    first, second = server.create(1), server.create(2)
+    (event,) = next_events(server, version, 1)
+    assert event[1]["metadata"]["name"] == first
+    (event,) = next_events(server, event[1]["metadata"]["resourceVersion"], 1)
+    assert event[1]["metadata"]["name"] == second
+
+
+def test_an_object_that_leaves_the_selection_looks_deleted_and_one_that_enters_looks_added(
+    server: Server,
+):
+    name = server.create(1)
+    version = version_of(server)
+    server.label(name, colour="red")
+    server.label(name, colour="blue")
+    selector = f"{LABEL}={server.run},colour=red"
+    events = next_events(server, version, 2, labelSelector=selector)
+    assert [kind for kind, _ in events] == ["ADDED", "DELETED"]
+    assert {thing["metadata"]["name"] for _, thing in events} == {name}
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        ("colour", [1, 2]),
+        ("!colour", [3]),
+        ("colour=red", [1]),
+        ("colour!=red", [2, 3]),
+        ("colour in (red, blue)", [1, 2]),
+        ("colour notin (red)", [2, 3]),
+    ],
+)
+def test_label_selectors_choose(server: Server, selector: str, chosen: list[int]):
+    created = {number: server.create(number) for number in (1, 2, 3)}
+    server.label(created[1], colour="red")
+    server.label(created[2], colour="blue")
+    query = {"labelSelector": f"{LABEL}={server.run},{selector}"}
+    assert names(server.api.get(NODES, query)["items"]) == [created[n] for n in chosen]
+
+
+def test_a_selector_that_cannot_be_read_is_refused(server: Server):
+    with pytest.raises(ApiError) as caught:
+        server.api.get(NODES, {"labelSelector": "a=b=c"})
+    assert caught.value.status == 400
+
+
+def test_a_watch_from_a_forgotten_version_ends_with_an_error_event(server: Server):
+    with pytest.raises(ErrorEvent) as caught:
+        next_events(server, "1", 1)
+    assert caught.value.status == 410
+
+
+def test_a_list_from_the_future_times_out_in_words_that_we_know(server: Server):
+    future = str(int(version_of(server)) + 1_000_000)
+    with pytest.raises(ApiError) as caught:
+        server.api.get(NODES, {"resourceVersion": future})
+    assert caught.value.status == 504
+    assert "Too large resource version" in str(caught.value)
+
+
+def test_initial_events_need_the_version_match(server: Server):
+    query = {"allowWatchBookmarks": "true", "sendInitialEvents": "true"}
+    with pytest.raises(ApiError) as caught:
+        next(server.api.watch(NODES, query))
+    assert caught.value.status == 422
+    assert not isinstance(caught.value, ErrorEvent)
+
+
+def test_the_server_ends_a_watch_after_the_time_it_was_given(server: Server):
+    api = Api(lambda: server.access, Patience(watch=(1, 1)))
+    query = {**server.mine, "resourceVersion": version_of(server)}
+    assert [kind for kind, _ in api.watch(NODES, query) if kind != "BOOKMARK"] == []
+
+
+def test_an_unknown_path_is_not_found(server: Server):
+    with pytest.raises(ApiError) as caught:
+        server.api.get("/api/v1/nodez", {})
+    assert caught.value.status == 404
+
+
+def test_a_node_is_read_as_a_value(server: Server):
+    name = server.create(7)
+    (item,) = server.api.get(NODES, server.mine)["items"]
+    node, problems = node_of(item)
+    assert not problems
+    assert node is not None
+    assert (node.name, [str(c) for c in node.pod_cidrs]) == (name, ["10.244.7.0/24"])
+    assert node.created.endswith("Z")
+    assert node.uid
+
+
+async def test_the_driver_follows_the_server(server: Server):
+    first = server.create(1)
+    config = KubernetesInventory(
+        kubeconfig=server.kubeconfig, label_selector=server.mine["labelSelector"]
+    )
+    async with following(KubernetesInventoryDriver(config)) as told:
+        await told.until(lambda t: t.names() == [first])
+        second = server.create(2)
+        await told.until(lambda t: t.names() == [first, second])
+        server.label(second, colour="red")
+        await told.until(lambda t: t.nodes[second].labels.get("colour") == "red")
+        server.delete(first)
+        await told.until(lambda t: t.names() == [second])
+        assert told.lists == 1
+        assert told.stale is None
