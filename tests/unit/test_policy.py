@@ -255,6 +255,14 @@ def test_an_ipv6_next_hop_of_an_ipv4_path_is_reflected_only_to_those_who_can_rea
     assert exported(rules(CLIENT), found, V6) is not None
 
 
+def test_a_path_that_says_no_advertise_is_passed_on_to_nobody():
+    silent = path(CLIENT, attributes(communities=(0xFFFFFF02,)))
+    local_only = path(CLIENT, attributes(communities=(0xFFFFFF01,)))
+    for to in PeerKind:
+        assert exported(rules(to), silent, V4) is None
+    assert exported(rules(MESH), local_only, V4) is not None
+
+
 def test_no_text_is_no_quad():
     assert quad("") == b""
     assert quad("10.0.0.9") == packed("10.0.0.9")

@@ -17,6 +17,8 @@ from kroute.model.reason import Reason, Why
 from kroute.plan.paths import DEFAULT_LOCAL_PREF, Path
 
 DEFAULT_ROUTE: Nlri = b"\0"
+NO_ADVERTISE = 0xFFFFFF02
+"""RFC 1997: not to be passed on to anybody. NO_EXPORT needs no rule, for nothing learned goes to external peers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,9 @@ PASSES_ON: Mapping[PeerKind, frozenset[PeerKind]] = {
 def passes_on(rules: ExportRules, path: Path) -> bool:
     """Whether a path is told to peers of these rules at all."""
     peer = path.source.peer
-    return peer is None or peer.kind in PASSES_ON[rules.kind]
+    if peer is None:
+        return True
+    return peer.kind in PASSES_ON[rules.kind] and NO_ADVERTISE not in path.attributes.communities
 
 
 def exported(rules: ExportRules, path: Path, family: Family) -> Attributes | None:
