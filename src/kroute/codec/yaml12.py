@@ -9,7 +9,7 @@ without a bound and crashes the process on a hundred thousand ``[``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -42,6 +42,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
+Keep = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,21 @@ def load(text: str, source: str) -> Document:
     return documents[0] if documents else Document(None, {})
 
 
-def load_all(text: str, source: str) -> list[Any]:
+def load_all(text: str, source: str, keep: Keep | None = None) -> list[Any]:
     """The value of every document in a text.
+
+    With ``keep``, the entries of a document's own ``items`` are replaced, each as soon as it is read, by what that
+    makes of them: a list of thousands of objects is then never in memory as a whole.
 
     Raises:
         InputError: it is no YAML, holds a key twice, or too much.
     """
-    return [document.value for document in _documents(text, source, lines=False)]
+    return [document.value for document in _documents(text, source, lines=False, keep=keep)]
 
 
-def _documents(text: str, source: str, *, lines: bool) -> Iterator[Document]:
+def _documents(
+    text: str, source: str, *, lines: bool, keep: Keep | None = None
+) -> Iterator[Document]:
     if found := _UNPRINTABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
         reason = f"a character that YAML does not allow: U+{ord(found[0]):04X}"
@@ -89,7 +95,7 @@ def _documents(text: str, source: str, *, lines: bool) -> Iterator[Document]:
         events = yaml.parse(text, Loader=_Loader)
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
-                builder = _Builder(events, complaints, lines=lines)
+                builder = _Builder(events, complaints, lines=lines, keep=keep)
                 documents.append(Document(builder.build(next(events), (), 0), builder.lines))
     except _Hopeless:
         pass
@@ -114,8 +120,18 @@ def _explain(error: yaml.YAMLError, text: str) -> Complaint:
 class _Builder:
     """The events of one document to its value. Complains about what is merely wrong, and reads on."""
 
-    def __init__(self, events: Iterator[Any], complaints: list[Complaint], *, lines: bool) -> None:
+    def __init__(
+        self,
+        events: Iterator[Any],
+        complaints: list[Complaint],
+        *,
+        lines: bool,
+        keep: Keep | None,
+    ) -> None:
         self.lines: dict[Path, int] = {}
+        self._keep = keep
+        self._keep_next: Keep | None = None
+        """What the sequence that begins next does with its entries."""
         self._events = events
         self._complaints = complaints
         self._noting = lines
@@ -159,10 +175,13 @@ class _Builder:
 
     def _sequence(self, path: Path, depth: int) -> list[Any]:
         out: list[Any] = []
+        keep, self._keep_next = self._keep_next, None
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
             out.append(self.build(event, (*path, len(out)) if self._noting else path, depth + 1))
+            if keep is not None:
+                out[-1] = keep(out[-1])
         return out
 
     def _mapping(self, path: Path, depth: int) -> dict[str, Any]:
@@ -178,6 +197,7 @@ class _Builder:
             below = (*path, key) if self._noting else path
             if event.anchor:
                 self._anchors[event.anchor] = (key, 1)
+            self._keep_next = self._keep if depth == 0 and key == "items" else None
             out[key] = self.build(next(self._events), below, depth + 1)
         return out
 

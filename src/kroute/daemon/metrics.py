@@ -54,7 +54,9 @@ class _Reader(Collector):
         yield _one("kroute_problems", "What `kroute show problems` lists.", len(desk.problems()))
         yield _count("kroute_plans", "Plans made.", control.plans)
         turn = self._daemon.longest_turn
-        yield _one("kroute_longest_turn_seconds", "Longest hold-up of the event loop by routes.", turn)
+        yield _one(
+            "kroute_longest_turn_seconds", "Longest hold-up of the event loop by routes.", turn
+        )
 
     def _sessions(self) -> Iterator[Metric]:
         peers = list(self._daemon.routing.peers.values())

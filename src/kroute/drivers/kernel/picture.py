@@ -157,9 +157,7 @@ class Picture:
         return self._oifs[index] > 0
 
 
-def _legs(
-    family: Family, nlri: Nlri, form: RouteForm, dead: Nexthops = ()
-) -> set[KernelRoute]:
+def _legs(family: Family, nlri: Nlri, form: RouteForm, dead: Nexthops = ()) -> set[KernelRoute]:
     """One route per leg that is not ``dead``; a blackhole and the like has one without a way out."""
     return {
         KernelRoute(
