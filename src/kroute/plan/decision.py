@@ -156,7 +156,11 @@ def _share(ranked: list[Path], legs: int) -> Selection:
 
 
 def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
-    """Every candidate with whether it is used and the step that decided; the same steps as :func:`select`."""
+    """Every candidate with whether it is used and the step that decided; the same steps as :func:`select`.
+
+    The refused and unresolved come first, then the losers step by step, then the used ones, best first.
+    """
+    candidates = sorted(candidates, key=lambda p: p.source.name)
     out: list[tuple[Path, bool, Reason]] = []
     left: Paths = [p for p in candidates if p.eligible]
     out += [(p, False, ineligible(p)) for p in candidates if not p.eligible]
