@@ -1,0 +1,165 @@
+"""How long decisions take, with no I/O: the whole plan of a cluster, and learning routes prefix by prefix.
+
+``python bench/plan.py [id]`` prints the rows; the benches' common runner calls :func:`rows`.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from statistics import median
+from struct import pack
+
+from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, PeerName, SegmentType
+from kroute.model.config import Config, Peering, RouteReflector, Topology
+from kroute.model.kernel import KernelRoute, KernelState, Link
+from kroute.model.net import Family, Nlri
+from kroute.model.node import Node
+from kroute.model.state import Observed
+from kroute.plan import plan
+from kroute.plan.policy import Self
+from kroute.plan.resolve import Resolver
+from kroute.plan.rib import AdjRibIn, Rib
+
+NODES = (10, 100, 1_000, 5_000)
+ROUTES = 100_000
+RUN = 200
+"""Distinct blocks handed over between two decisions, as runs of UPDATEs come from the speaker."""
+PACKED = 1_000
+"""Prefixes of one UPDATE with extended messages off, about."""
+
+KERNEL = KernelState(
+    links=(Link(index=1, name="eth0", up=True, carrier=True, mtu=1500),),
+    routes=(
+        KernelRoute(
+            family=Family.IPV4,
+            prefix=b"\x08\x0a",
+            metric=0,
+            oif=1,
+            gateway=None,
+            protocol=2,
+            scope=253,
+            kind=1,
+        ),
+    ),
+)
+ME = Self(router_id=bytes(4), cluster_id=b"", addresses=frozenset())
+
+
+def node(number: int) -> Node:
+    """A dual-stack node with a podCIDR of each family."""
+    return Node(
+        name=f"node-{number:05d}",
+        addresses=(
+            IPv4Address(0x0A000000 + number + 1),
+            IPv6Address(0x20010DB8 << 96 | number + 1),
+        ),
+        pod_cidrs=(
+            IPv4Network((0x14000000 + (number << 8), 24)),
+            IPv6Network((0xFD00 << 112 | number << 64, 64)),
+        ),
+        created=f"2026-01-01T{number // 3600:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z",
+    )
+
+
+def cluster(count: int, config: Config | None = None) -> Observed:
+    """All that is known in a cluster of so many nodes."""
+    nodes = {n.name: n for n in map(node, range(count))}
+    return Observed(
+        me=node(0).name, config=config or Config(), nodes=nodes, listed=True, kernel=KERNEL
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of one call; what was garbage before is not collected within it."""
+    gc.collect()
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def planned(observed: Observed) -> Callable[[], float]:
+    """The whole plan, in ms."""
+    return lambda: timed(lambda: plan(observed)) * 1e3
+
+
+def nlri(number: int) -> Nlri:
+    return b"\x18" + pack(">I", 0x14000000 + (number << 8))[:3]
+
+
+def attributes(number: int) -> Attributes:
+    """A path of its own: next hop and last AS differ."""
+    path = (AsSegment(SegmentType.AS_SEQUENCE, (65001, 100_000 + number)),)
+    return Attributes(nexthop=pack(">I", 0x0A000001 + number % 1000), as_path=path, local_pref=100)
+
+
+def source(number: int) -> AdjRibIn:
+    """The table of an internal peer with room for all."""
+    return AdjRibIn(
+        Peer(
+            name=PeerName(f"node/{number}"),
+            kind=PeerKind.MESH,
+            address=IPv4Address(0x0A000001 + number),
+            local_address=IPv4Address(0x0A00FFFF),
+            asn=Asn(64512),
+            local_asn=Asn(64512),
+            router_id="10.0.255.255",
+            max_prefixes=1 << 24,
+        )
+    )
+
+
+def learned(prefixes: list[Nlri], per_block: int, peers: int = 1) -> float:
+    """Routes per second through judging, learning and deciding; each peer announces all."""
+    rib = Rib(ME, Resolver(KERNEL), legs=8)
+    tables = [source(i) for i in range(peers)]
+
+    def learn() -> None:
+        for table in tables:
+            for position, start in enumerate(range(0, len(prefixes), per_block)):
+                path = rib.judge(table, attributes(start))
+                rib.learn(table, Family.IPV4, path, prefixes[start : start + per_block])
+                if position % RUN == RUN - 1:
+                    rib.decide()
+            rib.decide()
+
+    took = timed(learn)
+    assert len(rib.loc[Family.IPV4]) == len(prefixes)
+    return len(prefixes) * peers / took
+
+
+def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
+    """One row for each measurement whose id contains ``only``: the median of ``runs``, and the spread."""
+    reflecting = Config(
+        peering=Peering(
+            topology=Topology.ROUTE_REFLECTOR,
+            route_reflector=RouteReflector(nodes=(node(0).name, node(1).name)),
+        )
+    )
+    prefixes = [nlri(i) for i in range(ROUTES)]
+    wanted: dict[str, tuple[str, Callable[[], float]]] = {
+        **{f"plan/{n}": ("ms", planned(cluster(n))) for n in NODES},
+        "plan/reflector/5000": ("ms", planned(cluster(5_000, reflecting))),
+        "rib/learn/packed/100k": ("routes/s", lambda: learned(prefixes, PACKED)),
+        "rib/learn/distinct/100k": ("routes/s", lambda: learned(prefixes, 1)),
+        "rib/learn/two-peers/100k": ("routes/s", lambda: learned(prefixes, PACKED, peers=2)),
+    }
+    for name, (unit, measure) in wanted.items():
+        if only in name:
+            found = [measure() for _ in range(runs)]
+            yield {
+                "id": name,
+                "value": round(median(found), 3),
+                "unit": unit,
+                "ratio": {},
+                "spread": [round(min(found), 3), round(max(found), 3)],
+                "runs": runs,
+            }
+
+
+if __name__ == "__main__":
+    for found in rows(sys.argv[1] if len(sys.argv) > 1 else ""):
+        print(f"{found['id']:26} {found['value']:>12} {found['unit']:9} {found['spread']}")
