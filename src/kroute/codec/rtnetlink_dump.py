@@ -21,8 +21,8 @@ from kroute.codec.rtnetlink import (
 from kroute.codec.rtnetlink_route import RTA_DST, RouteForm, decode_route
 from kroute.model.net import Family, Nlri
 
-_LENGTHS = tuple(bytes((length,)) for length in range(129))
-_OCTETS = tuple((length + 7) >> 3 for length in range(129))
+_FRONT = 40
+"""Octets before the address: nlmsghdr 16, rtmsg 12, RTA_TABLE 8, the header of RTA_DST 4."""
 
 
 class RouteDump:
@@ -39,7 +39,7 @@ class RouteDump:
         self._family = family
         self._size = family.bits >> 3
         self._destination = pack("=HH", 4 + self._size, RTA_DST)
-        self._groups: dict[bytes, list[Nlri]] = {}
+        self._groups: dict[bytes, tuple[list[Nlri], int]] = {}
 
     def feed(self, datagram: bytes) -> bool:
         """Take one datagram; true when the dump has ended.
@@ -66,50 +66,38 @@ class RouteDump:
             self.routes.setdefault(form, []).append(nlri)
 
     def _feed_columns(self, datagram: bytes) -> bool:
-        """Take a datagram whose messages all have the layout of the first; false if they have not."""
+        """Take a datagram whose messages all have the layout of the first; false if they have not.
+
+        A message is its front (headers, RTA_TABLE, header of RTA_DST), the address, and the other attributes.
+        """
         size = self._size
-        if len(datagram) < 40 + size or datagram[36:40] != self._destination:
+        if len(datagram) < _FRONT + size or datagram[_FRONT - 4 : _FRONT] != self._destination:
             return False
         length, kind, flags, _, _ = HEADER.unpack_from(datagram)
-        if kind != RTM_NEWROUTE or length & 3 or length < 40 + size or len(datagram) % length:
+        rest = length - _FRONT - size
+        if kind != RTM_NEWROUTE or length & 3 or rest < 0 or len(datagram) % length:
             return False
-        layout = Struct(f"=17sB22s{size}s{length - 40 - size}s")
-        heads, lengths, fixed, addresses, tails = zip(*layout.iter_unpack(datagram), strict=True)
-        if len(set(heads)) > 1 or len(set(fixed)) > 1 or max(lengths) > self._family.bits:
+        layout = Struct(f"={_FRONT}s{size}s{rest}s")
+        fronts, addresses, tails = zip(*layout.iter_unpack(datagram), strict=True)
+        # Equal netlink headers prove that every message begins where the columns say.
+        if len({front[:17] + front[_FRONT - 4 :] for front in set(fronts)}) > 1:
             return False
         if flags & NLM_F_DUMP_INTR:
             self.interrupted = True
-        self._file(datagram, length, fixed[0], tails, self._nlris(lengths, addresses))
+        if len(set(fronts)) == 1 and len(set(tails)) == 1:
+            group, octets = self._group(fronts[0], addresses[0], tails[0])
+            plen = fronts[0][17:18]
+            group += [plen + address[:octets] for address in addresses]
+            return True
+        for front, address, tail in zip(fronts, addresses, tails, strict=True):
+            group, octets = self._groups.get(front + tail) or self._group(front, address, tail)
+            group.append(front[17:18] + address[:octets])
         return True
 
-    @staticmethod
-    def _nlris(lengths: tuple[int, ...], addresses: tuple[bytes, ...]) -> list[Nlri]:
-        first = lengths[0]
-        if lengths.count(first) == len(lengths):
-            length, octets = _LENGTHS[first], _OCTETS[first]
-            return [length + address[:octets] for address in addresses]
-        pairs = zip(lengths, addresses, strict=True)
-        return [_LENGTHS[length] + address[: _OCTETS[length]] for length, address in pairs]
-
-    def _file(
-        self,
-        datagram: bytes,
-        length: int,
-        fixed: bytes,
-        tails: tuple[bytes, ...],
-        nlris: list[Nlri],
-    ) -> None:
-        """Append each prefix to the group of its tail, decoding only tails that are new."""
-        groups = self._groups
-        for index, tail in (
-            enumerate(dict.fromkeys(tails)) if len(set(tails)) > 1 else ((0, tails[0]),)
-        ):
-            if fixed + tail not in groups:
-                place = tails.index(tail) * length if index else 0
-                _, _, form = decode_route(datagram[place + 16 : place + length])
-                groups[fixed + tail] = self.routes.setdefault(form, [])
-        if tails.count(tails[0]) == len(tails):
-            groups[fixed + tails[0]].extend(nlris)
-            return
-        for tail, nlri in zip(tails, nlris, strict=True):
-            groups[fixed + tail].append(nlri)
+    def _group(self, front: bytes, address: bytes, tail: bytes) -> tuple[list[Nlri], int]:
+        """Where prefixes of messages with this front and tail go, and how many octets they have."""
+        if (found := self._groups.get(front + tail)) is None:
+            _, nlri, form = decode_route(front[16:] + address + tail)
+            group = self.routes.setdefault(form, [])
+            found = self._groups[front + tail] = group, len(nlri) - 1
+        return found

@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 from kroute.codec.rtnetlink import KernelError, MalformedMessage
@@ -175,7 +175,7 @@ class KernelTable:
                 if form.table != self._encoder.table or form.flags & RTM_F_CLONED:
                     continue
                 if form.protocol == self.protocol and form.metric == metric:
-                    reading.own.update(dict.fromkeys(nlris, nexthops_of(form)))
+                    reading.own.update(zip(nlris, repeat(nexthops_of(form))))
                 elif form.protocol in self.protocols:
                     stray = Stray(form.protocol, form.metric)
                     reading.strays.setdefault(stray, []).extend(nlris)
