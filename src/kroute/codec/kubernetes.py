@@ -1,85 +1,234 @@
 """Kubernetes objects, as `kubectl get -o yaml|json` and the API print them, to the model's slim values.
 
 Total: odd input never raises. An entry that cannot be read is left out and told as a problem of its object and
-field; the rest of the object counts.
+field; the rest of the object counts. Lists are read object by object, since one of 9 KiB leaves a value of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from sys import intern
 from typing import Any, Final
 
+from kroute.codec.yaml12 import load_all
+from kroute.model.errors import Complaint, InputError
 from kroute.model.net import Address, Prefix
 from kroute.model.node import Node
 from kroute.model.problem import Problem
 
-_ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
+ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
 """Types of node addresses that sessions may use, the better first."""
+MOST_ENTRIES: Final = 32
+"""Addresses and podCIDRs of one node that are looked at: more is no node, and a kubelet may write what it likes."""
+LONGEST_ANNOTATION: Final = 1024
+"""Characters of an annotation's value; longer ones are others' notes to themselves and are left out."""
+LONGEST_NAME: Final = 253
+
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+
+Content = tuple[tuple[Node, ...], tuple[Problem, ...]]
 
 
-def objects(document: Any) -> Iterator[Any]:
-    """The objects in a document: itself, or the items of a List or NodeList."""
-    if isinstance(document, dict) and str(document.get("kind", "")).endswith("List"):
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is left of an object of a list: whether it says of itself that it is a Node, and the node it is."""
+
+    named: bool
+    node: Node | None
+    problems: tuple[Problem, ...]
+
+
+def read_nodes(text: str, source: str) -> Content:
+    """The Node objects in a text of YAML documents or JSON, and what is wrong with single ones.
+
+    Documents may be single objects or lists (`List`, `NodeList`); other kinds of object are passed over.
+
+    Raises:
+        InputError: the text is neither YAML nor JSON, or empty, as a file is while it is being written.
+    """
+    nodes: list[Node] = []
+    problems: list[Problem] = []
+    for document in _documents(text, source):
+        for kept in _kept_of(document):
+            problems += kept.problems
+            if kept.node is not None:
+                nodes.append(kept.node)
+    return tuple(nodes), tuple(problems)
+
+
+def _documents(text: str, source: str) -> list[Any]:
+    if not text or text.isspace():
+        raise InputError(source, [Complaint("", "is empty")])
+    # JSON is YAML too, but its own reader is ten times faster, and large dumps are JSON.
+    if text.lstrip()[0] == "{" and (document := _json_document(text)) is not None:
+        return [document]
+    return load_all(text, source, keep=_keep)
+
+
+def _kept_of(document: Any) -> Iterator[_Kept]:
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if isinstance(kind, str) and kind.endswith("List"):
         items = document.get("items")
-        yield from items if isinstance(items, list) else ()
-    elif document is not None:
-        yield document
+        entries = items if isinstance(items, list) else []
+        # Objects of a `List` name their kinds; those of a `NodeList` leave it to the list.
+        yield from (
+            k for k in entries if k is not None and (k.named or kind in ("NodeList", "List"))
+        )
+    elif document is not None and (kept := _keep(document)) is not None:
+        yield kept
+
+
+def _keep(thing: Any) -> _Kept | None:
+    kind = thing.get("kind") if isinstance(thing, dict) else None
+    return None if kind not in (None, "Node") else _Kept(kind == "Node", *node_of(thing))
+
+
+def _json_document(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is, with its ``items`` kept; None if it is none, for the YAML reader to judge."""
+    scanner = _Json(text)
+    try:
+        return scanner.document(_keep)
+    except (ValueError, IndexError, RecursionError):
+        return None
+
+
+class _Json:
+    """Reads a JSON object one entry at a time, so that a long list is never in memory as a whole."""
+
+    _SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._value = json.JSONDecoder().raw_decode
+
+    def document(self, keep: Callable[[Any], Any]) -> dict[str, Any]:
+        """The one object of the text.
+
+        Raises:
+            ValueError: it is no JSON object, or a key is there twice.
+            IndexError: it ends early.
+        """
+        found: dict[str, Any] = {}
+        for _ in self._entries("{", "}"):
+            key = self._next()
+            self._expect(":")
+            if not isinstance(key, str) or key in found:
+                raise ValueError(key)
+            if key == "items" and self._peek() == "[":
+                found[key] = [keep(self._next()) for _ in self._entries("[", "]")]
+            else:
+                found[key] = self._next()
+        if self._SPACE.fullmatch(self._text, self._at) is None:
+            raise ValueError("more follows")
+        return found
+
+    def _entries(self, opening: str, closing: str) -> Iterator[None]:
+        """Stops before each entry of an object or array; whoever iterates reads it."""
+        self._expect(opening)
+        if self._peek() == closing:
+            self._at += 1
+            return
+        while True:
+            yield
+            if self._peek() == closing:
+                self._at += 1
+                return
+            self._expect(",")
+
+    def _next(self) -> Any:
+        self._peek()
+        value, self._at = self._value(self._text, self._at)
+        return value
+
+    def _peek(self) -> str:
+        match = self._SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        return self._text[self._at]
+
+    def _expect(self, mark: str) -> None:
+        if self._peek() != mark:
+            raise ValueError(mark)
+        self._at += 1
+
+
+# --- one Node -----------------------------------------------------------------------------------------
 
 
 def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
     """A Node object as a value, and what is wrong with it; None for what is no node at all."""
     metadata = _mapping(thing, "metadata")
     name = metadata.get("name")
-    if not isinstance(thing, dict) or not isinstance(name, str) or not name:
-        return None, (
-            Problem(
-                object="node/?", field="metadata.name", reason=f"no Node object: {_shown(thing)}"
-            ),
-        )
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
+        reason = f"no name of a node: {_shown(name)}" if metadata else f"no object: {_shown(thing)}"
+        return None, (Problem(object="node/?", field="metadata.name", reason=reason),)
     problems: list[Problem] = []
+
+    def complain(field: str, reason: str) -> None:
+        problems.append(
+            Problem(object=f"node/{name}", field=field, reason=f"{reason}; it is left out")
+        )
+
     node = Node(
         name=name,
-        addresses=tuple(_addresses(thing, name, problems)),
-        pod_cidrs=tuple(_pod_cidrs(thing, name, problems)),
+        addresses=tuple(_addresses(thing, complain)),
+        pod_cidrs=tuple(_pod_cidrs(thing, complain)),
         labels=_strings(metadata.get("labels")),
         annotations=_strings(metadata.get("annotations")),
-        created=str(metadata.get("creationTimestamp") or ""),
-        uid=str(metadata.get("uid") or ""),
+        created=_string(metadata.get("creationTimestamp")),
+        uid=_string(metadata.get("uid")),
         unschedulable=_mapping(thing, "spec").get("unschedulable") is True,
     )
     return node, tuple(problems)
 
 
-def _addresses(thing: Any, name: str, problems: list[Problem]) -> Iterator[Address]:
+_Complain = Callable[[str, str], None]
+
+
+def _addresses(thing: Any, complain: _Complain) -> Iterator[Address]:
     listed = _mapping(thing, "status").get("addresses")
-    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
-    for wanted in _ADDRESS_TYPES:
-        found = [e.get("address") for e in entries if e.get("type") == wanted]
+    entries = listed[:MOST_ENTRIES] if isinstance(listed, list) else []
+    for wanted in ADDRESS_TYPES:
+        found = [
+            e.get("address") for e in entries if isinstance(e, dict) and e.get("type") == wanted
+        ]
+        for text in dict.fromkeys(_shown(t) if not isinstance(t, str) else t for t in found):
+            if (address := _address(text)) is not None:
+                yield address
+            else:
+                complain("status.addresses", f"{wanted} {_shown(text)} is no address of a host")
         if found:
-            for text in dict.fromkeys(map(str, found)):
-                try:
-                    yield ip_address(text)
-                except ValueError:
-                    reason = f"{wanted} {text!r} is no IP address; it is left out"
-                    problems.append(
-                        Problem(object=f"node/{name}", field="status.addresses", reason=reason)
-                    )
             return
 
 
-def _pod_cidrs(thing: Any, name: str, problems: list[Problem]) -> Iterator[Prefix]:
+def _address(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    unusable = address.is_multicast or address.is_unspecified or "%" in text
+    return None if unusable else address
+
+
+def _pod_cidrs(thing: Any, complain: _Complain) -> Iterator[Prefix]:
     spec = _mapping(thing, "spec")
-    listed = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
-    for text in dict.fromkeys(map(str, listed if isinstance(listed, list) else [listed])):
+    listed = spec.get("podCIDRs") or spec.get("podCIDR") or []
+    entries = listed if isinstance(listed, list) else [listed]
+    texts = [t if isinstance(t, str) else _shown(t) for t in entries[:MOST_ENTRIES]]
+    for text in dict.fromkeys(texts):
         try:
-            yield ip_network(text)
-        except ValueError as error:
-            problems.append(
-                Problem(
-                    object=f"node/{name}", field="spec.podCIDRs", reason=f"{error}; it is left out"
-                )
-            )
+            prefix = ip_network(text)
+        except ValueError:
+            complain("spec.podCIDRs", f"{_shown(text)} is no prefix without host bits")
+            continue
+        if prefix.prefixlen == 0 or prefix.is_multicast:
+            complain("spec.podCIDRs", f"{text} is no range of pods")
+        else:
+            yield prefix
 
 
 def _mapping(thing: Any, key: str) -> Mapping[str, Any]:
@@ -88,9 +237,23 @@ def _mapping(thing: Any, key: str) -> Mapping[str, Any]:
 
 
 def _strings(value: Any) -> dict[str, str]:
-    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+    """Labels or annotations. Nodes share most keys and many values: those are held once."""
+    if not isinstance(value, dict):
+        return {}
+    return {
+        intern(str(k)): intern(v)
+        for k, v in value.items()
+        if isinstance(v, str) and len(v) <= LONGEST_ANNOTATION
+    }
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= LONGEST_ANNOTATION else ""
 
 
 def _shown(thing: Any) -> str:
-    text = repr(thing)
+    """A value as a person sees it, never a long one."""
+    if isinstance(thing, dict | list):
+        return f"a {'mapping' if isinstance(thing, dict) else 'list'}"
+    text = repr(thing[:81] if isinstance(thing, str) else thing)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from kroute.codec.config import parse_config
-from kroute.drivers.watching import changes, signature
+from kroute.codec.config import MAX_SIZE, parse_config
+from kroute.drivers.watching import changes, mark_of, signature
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError
 
 
 class ConfigFile:
-    """One configuration file. A file that is not there is all defaults at start, and an error later."""
+    """One configuration file, and its newer versions."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -22,27 +22,49 @@ class ConfigFile:
         self._reload = asyncio.Event()
 
     def load(self) -> Config:
-        """Read and check it.
+        """Read and check it; an empty one is all defaults.
 
         Raises:
             ConfigError: it cannot be read, or is wrong; all complaints at once.
         """
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ConfigError(str(self.path), [Complaint("", "is not there")]) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                str(self.path), [Complaint("", f"cannot be read: {error}")]
-            ) from error
-        return parse_config(text, str(self.path))
+        return parse_config(self._text(), str(self.path))
+
+    def reload(self) -> None:
+        """Have :meth:`watch` read it again, changed or not."""
+        self._reload.set()
 
     async def watch(self, emit: Callable[[Config | ConfigError], None]) -> None:
         """Tell of each new version, or why it is refused, until cancelled; SIGHUP reads it again."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.set)
-        async for _ in changes(self.path, wake=self._reload, seen=self._seen):
-            try:
-                outcome: Config | ConfigError = await asyncio.to_thread(self.load)
-            except ConfigError as error:
-                outcome = error
-            emit(outcome)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            async for _ in changes(self.path, wake=self._reload, seen=self._seen):
+                emit(await asyncio.to_thread(self._newer))
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    def _newer(self) -> Config | ConfigError:
+        """The version that is there now. An empty one is refused: files are empty while they are being written."""
+        try:
+            text = self._text()
+            if not text.strip():
+                raise self._error("is empty; write {} for all defaults")
+            return parse_config(text, str(self.path))
+        except ConfigError as error:
+            return error
+
+    def _text(self) -> str:
+        try:
+            if not self.path.is_file():
+                raise self._error("is no file" if self.path.exists() else "is not there")
+            before = mark_of(self.path)
+            with self.path.open(encoding="utf-8") as file:
+                text = file.read(MAX_SIZE + 1)
+            if mark_of(self.path) != before:
+                raise self._error("changed while it was read")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._error(f"cannot be read: {error}") from error
+        return text
+
+    def _error(self, reason: str) -> ConfigError:
+        return ConfigError(str(self.path), [Complaint("", reason)])

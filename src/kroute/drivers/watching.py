@@ -8,26 +8,44 @@ few microseconds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
-INTERVAL = 0.25
+INTERVAL = 0.2
 """Seconds between looks."""
+SETTLE = 0.05
+"""Seconds for which what has changed must stay as it is: files are written in parts, and a part may look whole."""
+RECENT = 1_000_000_000
+"""Nanoseconds after its last modification until a file counts as settled without another look."""
+MOST_LOOKS = 40
+"""Looks at what never settles, before it is taken as it is."""
 
-Signature = tuple[tuple[str, int, int, int], ...]
-"""Name, inode, size and modification time in ns of each file; different whenever a file is another one."""
+Mark = tuple[int, int, int, int, int]
+"""Device, inode, size, times of modification and of status change in ns: another one for another content."""
+Signature = tuple[tuple[str, Mark], ...]
+"""Name and mark of each file; different whenever a file is another one."""
+
+
+def mark_of(path: Path) -> Mark:
+    """What a file looks like from outside, behind all symbolic links.
+
+    Raises:
+        OSError: there is none.
+    """
+    stat = path.stat()
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def signature(path: Path, patterns: tuple[str, ...] = ("*",)) -> Signature:
     """What a file, or the matching files of a folder, look like from outside; empty where there is nothing."""
-    files = sorted({f for p in patterns for f in path.glob(p)}) if path.is_dir() else [path]
     found = []
-    for file in files:
-        try:
-            stat = file.stat()
-        except OSError:
-            continue
-        found.append((str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    with suppress(OSError):
+        files = sorted({f for p in patterns for f in path.glob(p)}) if path.is_dir() else [path]
+        for file in files:
+            with suppress(OSError):
+                found.append((str(file), mark_of(file)))
     return tuple(found)
 
 
@@ -37,19 +55,32 @@ async def changes(
     wake: asyncio.Event | None = None,
     seen: Signature | None = None,
 ) -> AsyncIterator[Signature]:
-    """A signature whenever it is another one than before; also, changed or not, when ``wake`` is set."""
+    """A signature whenever it is another one than before and has settled; also, changed or not, when woken."""
+    wake = asyncio.Event() if wake is None else wake
     while True:
         now = await asyncio.to_thread(signature, path, patterns)
-        if now != seen or (wake is not None and wake.is_set()):
-            seen = now
-            if wake is not None:
-                wake.clear()
+        if now != seen:
+            seen = await _settled(path, patterns, now) if _is_recent(now) else now
+            wake.clear()
+            yield seen
+        elif wake.is_set():
+            wake.clear()
             yield now
-        if wake is None:
-            await asyncio.sleep(INTERVAL)
-            continue
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(INTERVAL):
                 await wake.wait()
-        except TimeoutError:
-            pass
+
+
+def _is_recent(now: Signature) -> bool:
+    """Whether somebody may still be writing."""
+    return any(time.time_ns() - mark[3] < RECENT for _, mark in now)
+
+
+async def _settled(path: Path, patterns: tuple[str, ...], before: Signature) -> Signature:
+    for _ in range(MOST_LOOKS):
+        await asyncio.sleep(SETTLE)
+        now = await asyncio.to_thread(signature, path, patterns)
+        if now == before:
+            break
+        before = now
+    return before

@@ -1,30 +1,29 @@
 """Nodes from files: the very objects that Kubernetes prints, followed live.
 
-A file that is broken or half written leaves its last good state in force, and a problem names file, line and
-reason. The configured file itself may vanish without taking the cluster along; a file removed from a folder
-takes its nodes along.
+Nothing is taken back because a file is in a bad state. A file that is broken, empty or half written leaves its last
+good version in force, and a problem names file, line and reason; while a file has never been good, nothing that it may
+hold is known to be gone. The configured file or folder may vanish, or name no node at all, without taking the
+cluster along; a file removed from a folder, or a node from a file, is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
-from kroute.codec.kubernetes import node_of, objects
-from kroute.codec.yaml12 import load_all
+from kroute.codec.kubernetes import Content, read_nodes
 from kroute.drivers.inventory import Emit
-from kroute.drivers.watching import Signature, changes
+from kroute.drivers.watching import Mark, Signature, changes, mark_of
 from kroute.model.errors import Complaint, InputError
-from kroute.model.inventory import Fresh, Listed, Problems, Stale
+from kroute.model.inventory import Fresh, Listed, NodeChanged, Problems, Stale
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 
 PATTERNS = ("*.yaml", "*.yml", "*.json")
 LARGEST = 256 << 20
 """Octets of an inventory file."""
-
-Content = tuple[tuple[Node, ...], tuple[Problem, ...]]
+RETRY = 5.0
+"""Seconds until a file that could not be read is tried again, though it looks the same."""
 
 
 class StaticInventoryDriver:
@@ -33,50 +32,62 @@ class StaticInventoryDriver:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self._good: dict[str, Content] = {}
-        self._read: dict[str, tuple[int, int, int]] = {}
+        self._read: dict[str, Mark] = {}
         self._broken: dict[str, Problem] = {}
 
     async def watch(self, emit: Emit) -> None:
         """Tell the whole list at start and after each change, until cancelled."""
-        async for seen in changes(self._path, PATTERNS):
-            if not seen and not self._path.is_dir():
-                emit(Stale(f"{self._path} is not there"))
-                continue
+        again = asyncio.Event()
+        async for seen in changes(self._path, PATTERNS, wake=again):
             await asyncio.to_thread(self._take, seen)
-            emit(Fresh())
+            if any(name not in self._read for name, _ in seen):
+                asyncio.get_running_loop().call_later(RETRY, again.set)
             nodes, problems = self._merged()
-            if self._good or not self._broken:
-                emit(Listed(nodes))
             emit(Problems(problems))
+            if reason := self._nothing(seen, nodes):
+                emit(Stale(reason))
+                continue
+            emit(Fresh())
+            if self._broken.keys() <= self._good.keys():
+                emit(Listed(nodes))
+                continue
+            for node in nodes:  # known to be there, and no word about what else is
+                emit(NodeChanged(node))
+
+    def _nothing(self, seen: Signature, nodes: tuple[Node, ...]) -> str:
+        """Why there is nothing to tell, in words; empty where there is."""
+        if not seen and not self._path.is_dir():
+            return f"{self._path} is not there"
+        if not seen:
+            return f"the folder {self._path} holds no {', '.join(PATTERNS)}"
+        return "" if nodes else f"{self._path} names no node"
 
     def _take(self, seen: Signature) -> None:
-        """Read the files that changed, forget those that are gone."""
+        """Read the files that changed, forget those that are gone. All gone is an accident: nothing is forgotten."""
         names = {name for name, *_ in seen}
-        for gone in [n for n in self._read if n not in names]:
+        for gone in [n for n in {*self._read, *self._broken} if names and n not in names]:
             for memory in (self._good, self._read, self._broken):
                 memory.pop(gone, None)
-        for name, *state in seen:
-            mark = (state[0], state[1], state[2])
+        for name, mark in seen:
             if self._read.get(name) != mark:
                 self._read[name] = mark
                 self._take_file(name)
 
     def _take_file(self, name: str) -> None:
         try:
-            self._good[name] = read_nodes(Path(name))
+            self._good[name] = read_nodes(_text(Path(name)), name)
             self._broken.pop(name, None)
         except InputError as error:
-            kept = (
-                "; its last good version stays in force"
-                if name in self._good
-                else "; it is left out"
-            )
-            reason = "; ".join(map(str, error.complaints)) + kept
+            known = name in self._good
+            kept = "its last good version stays in force" if known else "it is left out"
+            reason = f"{'; '.join(map(str, error.complaints))}; {kept}"
             self._broken[name] = Problem(
                 object=f"file/{name}", reason=reason, severity=Severity.ERROR
             )
+            if isinstance(error.__cause__, OSError):
+                del self._read[name]
 
-    def _merged(self) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+    def _merged(self) -> Content:
         """All nodes; of two of one name the first counts, in the order of file names."""
         nodes: dict[str, Node] = {}
         problems = list(self._broken.values())
@@ -92,36 +103,19 @@ class StaticInventoryDriver:
         return tuple(nodes.values()), tuple(problems)
 
 
-def read_nodes(path: Path) -> Content:
-    """The nodes in a file of YAML documents or JSON, and what is wrong with single ones.
+def _text(path: Path) -> str:
+    """A file's text.
 
     Raises:
-        InputError: the file cannot be read, or is neither YAML nor JSON.
+        InputError: it cannot be read, is too large, or changed while it was read.
     """
-    nodes: list[Node] = []
-    problems: list[Problem] = []
-    for document in _documents(path):
-        for thing in objects(document):
-            if isinstance(thing, dict) and thing.get("kind", "Node") != "Node":
-                continue  # a dump of a cluster holds other things as well
-            node, complaints = node_of(thing)
-            problems += complaints
-            if node is not None:
-                nodes.append(node)
-    return tuple(nodes), tuple(problems)
-
-
-def _documents(path: Path) -> list[object]:
     try:
+        before = mark_of(path)
         if path.stat().st_size > LARGEST:
             raise InputError(str(path), [Complaint("", f"is larger than {LARGEST >> 20} MiB")])
         text = path.read_text(encoding="utf-8")
+        if mark_of(path) != before:
+            raise InputError(str(path), [Complaint("", "changed while it was read")])
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), [Complaint("", f"cannot be read: {error}")]) from error
-    if text.lstrip()[:1] == "{":
-        # JSON is YAML too, but its own reader is fifty times faster, and large dumps are JSON.
-        try:
-            return [json.loads(text)]
-        except (ValueError, RecursionError):
-            pass
-    return load_all(text, str(path))
+    return text
