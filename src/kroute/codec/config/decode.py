@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cache
 from ipaddress import ip_address, ip_network
 from math import isfinite
 from types import NoneType, UnionType
@@ -54,6 +55,7 @@ def dotted(path: Path) -> str:
     return out
 
 
+@cache
 def hints(cls: Any) -> dict[str, Any]:
     """The types of a dataclass's fields."""
     return get_type_hints(cls)
