@@ -113,7 +113,7 @@ class Decoder:
         if not isinstance(value, dict):
             return self._expected("a mapping of keys", value, path)
         known = {camel(f.name): f.name for f in fields(cls)}
-        types = hints(cls)
+        types = hints(cls)  # type: ignore[arg-type]
         found: dict[str, Any] = {}
         bad = False
         for key, item in value.items():
