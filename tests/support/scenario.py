@@ -14,8 +14,7 @@ from kroute.codec.bgp import UpdateDecoder, encode_updates, end_of_rib
 from kroute.codec.bgp.text import render
 from kroute.codec.config import parse_config
 from kroute.codec.frames import SessionParameters
-from kroute.codec.kubernetes import node_of, objects
-from kroute.codec.yaml12 import load_all
+from kroute.codec.kubernetes import read_nodes
 from kroute.daemon.control import Control
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import Down, Up, Updates
@@ -72,10 +71,9 @@ class Scenario:
 
     def given_nodes(self, text: str) -> None:
         """``nodes.yaml``: the whole inventory, as `kubectl get nodes -o yaml` prints it."""
-        read = [node_of(o) for doc in load_all(text, "nodes.yaml") for o in objects(doc)]
-        self.nodes = tuple(node for node, _ in read if node is not None)
+        self.nodes, problems = read_nodes(text, "nodes.yaml")
         self.control.post(Listed(self.nodes))
-        self.control.post(Problems(tuple(p for _, problems in read for p in problems)))
+        self.control.post(Problems(problems))
         own = next((n.addresses for n in self.nodes if n.name == self.config.node_name), None)
         if own is not None:
             self.control.post(KernelChanged(_kernel(own)))

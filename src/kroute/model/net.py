@@ -31,6 +31,11 @@ class Family(IntEnum):
         return 32 if self is Family.IPV4 else 128
 
     @property
+    def version(self) -> int:
+        """The version of the Internet Protocol: 4 or 6."""
+        return 4 if self is Family.IPV4 else 6
+
+    @property
     def label(self) -> str:
         """The family as an operator writes it: ``ipv4`` or ``ipv6``."""
         return "ipv4" if self is Family.IPV4 else "ipv6"

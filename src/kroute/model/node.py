@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kroute.model.net import Address, Family, Prefix, family_of
+from kroute.model.net import Address, Family, Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,11 @@ class Node:
 
     def address(self, family: Family) -> Address | None:
         """The node's first address of a family, or None."""
-        return next((a for a in self.addresses if family_of(a) is family), None)
+        version = family.version
+        for address in self.addresses:
+            if address.version == version:
+                return address
+        return None
 
     @property
     def primary(self) -> Address | None:

@@ -56,7 +56,7 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
     bgp = view.config.bgp
     rid, restart = router_id(bgp, view.me), graceful_restart(bgp)
     limit = max_prefixes(bgp, len(view.nodes))
-    for suffix, mine, theirs, families in _transports(
+    for suffix, mine, theirs, families, extended in _transports(
         view.config.peering.transport, view.me, other
     ):
         yield Peer(
@@ -72,8 +72,7 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
             port=bgp.port,
             initiate=Initiate.ACTIVE if mine.packed > theirs.packed else Initiate.KNOCK,
             hold_time=bgp.hold_time,
-            extended_nexthop=view.me.address(Family.IPV4) is None
-            or other.address(Family.IPV4) is None,
+            extended_nexthop=extended,
             graceful_restart=restart,
             max_prefixes=limit,
             node=other.name,
@@ -82,8 +81,8 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
 
 def _transports(
     transport: Transport, me: Node, other: Node
-) -> Iterator[tuple[str, Address, Address, tuple[Family, ...]]]:
-    """Name suffix, own and other address, families carried, of each session between two nodes."""
+) -> Iterator[tuple[str, Address, Address, tuple[Family, ...], bool]]:
+    """Of each session between two nodes: name suffix, own and other address, families carried, RFC 8950."""
     common = {
         f: (mine, theirs)
         for f in Family
@@ -92,13 +91,15 @@ def _transports(
     if not common:
         return
     # IPv4 pods on nodes with IPv6 addresses only: RFC 8950 carries their prefixes.
-    carried = tuple(common) if Family.IPV4 in common else (Family.IPV4, Family.IPV6)
+    extended = Family.IPV4 not in common
+    carried = (Family.IPV4, Family.IPV6) if extended else tuple(common)
     if transport is Transport.SINGLE:
         mine, theirs = common[_transport_family(me, other, set(common))]
-        yield "", mine, theirs, carried
+        yield "", mine, theirs, carried, extended
         return
     for family, (mine, theirs) in common.items():
-        yield f"/{family.label}", mine, theirs, (family,) if len(common) > 1 else carried
+        families = (family,) if len(common) > 1 else carried
+        yield f"/{family.label}", mine, theirs, families, extended
 
 
 def _transport_family(me: Node, other: Node, common: set[Family]) -> Family:
