@@ -140,7 +140,9 @@ class Mesh:
         while lacking:
             now = time.monotonic() - begun
             if now > LIMIT:
-                raise BenchError(f"{self.kind}: {len(lacking)} kernels lack routes after {LIMIT:.0f} s")
+                raise BenchError(
+                    f"{self.kind}: {len(lacking)} kernels lack routes after {LIMIT:.0f} s"
+                )
             if waiting:
                 waiting = [n for n in waiting if not self.up(n)]
                 started = now
@@ -225,7 +227,9 @@ def _more(name: str, more: Figures) -> Iterator[Row]:
         note = "after the joining node's last session is up"
         yield plain(f"{name}/after-session", "s", more.after_session.values, note)
     if more.pss.values:
-        yield plain("mesh/memory", "MiB", more.pss.values, "PSS of a node; ten share Python's pages")
+        yield plain(
+            "mesh/memory", "MiB", more.pss.values, "PSS of a node; ten share Python's pages"
+        )
         yield plain("mesh/cpu", "s", more.cpu.values, "CPU of all ten nodes until then")
 
 

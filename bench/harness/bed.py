@@ -96,7 +96,10 @@ class Bed:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for process in self._processes:
             self.stop(process)
@@ -144,11 +147,11 @@ class Bed:
                 process.kill()
                 process.wait()
 
-    def pair(self, peers: Sequence[str]) -> tuple[Namespace, Namespace]:
-        """Subject and peers on one wire: 10.9.0.1/16 here, these addresses there."""
+    def pair(self, peers: Sequence[str], local: str = LOCAL) -> tuple[Namespace, Namespace]:
+        """Subject and peers on one wire: its address/16 here, these addresses there."""
         here, there = self.namespace("d"), self.namespace("f")
         here.ip(f"link add v0 type veth peer name v1 netns {there.name}")
-        here.ip(f"addr add {LOCAL}/16 dev v0")
+        here.ip(f"addr add {local}/16 dev v0")
         here.ip("link set v0 up")
         there.ip("link set v1 up")
         first, *others = peers

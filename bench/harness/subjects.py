@@ -155,7 +155,14 @@ class Bird(Base):
         folder = folder or self.folder
         head = f"log stderr {{ error, fatal, bug }};\nrouter id {LOCAL};\nprotocol device {{}}\n"
         (folder / "bird.conf").write_text(head + text if "router id" not in text else text)
-        files = ["-c", f"{folder}/bird.conf", "-s", f"{folder}/bird.ctl", "-P", f"{folder}/bird.pid"]
+        files = [
+            "-c",
+            f"{folder}/bird.conf",
+            "-s",
+            f"{folder}/bird.ctl",
+            "-P",
+            f"{folder}/bird.pid",
+        ]
         self.bed.start(self.where, ["bird", "-f", *files], log=f"bird-{self.where.name}.log")
 
     def ask(self, command: str) -> str:

@@ -1,0 +1,62 @@
+"""``python watched.py OUT FILE``: `kroute run --config FILE` with a watch on the daemon's event loop.
+
+A task sleeps a millisecond at a time and keeps how late each waking was. When the file OUT.ask appears, the figures
+go to OUT, OUT.ask is removed, and the watch starts from nought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from kroute.cli import main
+from kroute.daemon import Daemon
+
+STEP = 0.001
+
+
+async def watch(out: Path) -> None:
+    """Keep the latenesses for ever."""
+    ask = out.with_suffix(".ask")
+    late: list[float] = []
+    next_look = 0.0
+    while True:
+        begun = time.monotonic()
+        await asyncio.sleep(STEP)
+        now = time.monotonic()
+        late.append(now - begun - STEP)
+        if now >= next_look:
+            next_look = now + 0.1
+            late = tell(late, ask, out)
+
+
+def tell(late: list[float], ask: Path, out: Path) -> list[float]:
+    """Answer if asked; what is to be kept."""
+    if not ask.exists():
+        return late
+    late.sort()
+    out.write_text(json.dumps({"max": late[-1], "p99": late[int(len(late) * 0.99)]}))
+    ask.unlink()
+    return []
+
+
+def start(out: Path, file: str) -> int:
+    """Run the daemon, watched."""
+    plain = Daemon.run
+
+    async def run(self: Daemon) -> None:
+        task = asyncio.create_task(watch(out))
+        try:
+            await plain(self)
+        finally:
+            task.cancel()
+
+    Daemon.run = run  # type: ignore[method-assign]
+    return main(["run", "--config", file])
+
+
+if __name__ == "__main__":
+    sys.exit(start(Path(sys.argv[1]), sys.argv[2]))
