@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.daemon import Kroute, Site
+from support.daemon import Kroute, Site, kernel_routes
 from support.daemon_peers import (
     Bird,
     Frr,
@@ -117,3 +117,137 @@ def test_routes_of_both_families_go_both_ways_and_are_withdrawn(
     learns(router, POD6)
     assert router.path(POD4)
     assert all(p["flaps"] == 0 and p["faults"] == 0 for p in node.ask("peers"))
+
+
+@pytest.mark.parametrize("program", ["bird", "frr"])
+def test_ipv4_travels_with_ipv6_next_hops_over_an_ipv6_session(site: Site, program: str) -> None:
+    where = site.host("p", 2)
+    router: Router
+    if program == "bird":
+        text = bird_session("k", P6, 65001, K6, CLUSTER, ipv4="extended next hop on;", ipv6="")
+        router = Bird(where, site.folder / "bird", P4, text)
+    else:
+        lines = frr_session(K6, CLUSTER, "ipv4", "ipv6", more=("capability extended-nexthop",))
+        router = Frr(where, site.folder / "frr", 65001, P6, lines)
+    node = kroute(site, peer("p0", 65001, P6, families=["ipv4", "ipv6"]))
+    node.established("peer/p0")
+    learns(router, POD4, next_hop=K6)
+    learns(router, POD6, next_hop=K6)
+    router.announce(NET4)
+    router.announce(NET6)
+    node.has(NET4, NET6)
+    assert node.kernel() == {NET4: {P6}, NET6: {P6}}
+    wait_for(lambda: POD4 in kernel_routes(where, "bgp" if program == "frr" else "bird"), what=POD4)
+    assert kernel_routes(where, "bgp" if program == "frr" else "bird")[POD4] == {K6}
+
+
+def test_md5_and_gtsm_guard_a_session_and_a_wrong_key_keeps_it_down(site: Site) -> None:
+    guards = 'password "s3cret"; ttl security on;'
+    text = bird_session("k", P4, 65001, K4, CLUSTER, more=guards)
+    Bird(site.host("p", 2), site.folder / "bird", P4, text)
+    key = site.folder / "key"
+    key.write_text("wrong\n")
+    node = kroute(site, peer("p0", 65001, ttlSecurity=1, passwordFile=str(key)))
+    wait_for(
+        lambda: "timed out" in node.peer("peer/p0")["reason"], 15, "the wrong key to be noticed"
+    )
+    key.write_text("s3cret\n")
+    node.established("peer/p0")
+    assert "s3cret" not in node.words() + str(node.ask("config"))
+
+
+def test_a_missing_key_keeps_the_session_down_until_the_file_is_there(site: Site) -> None:
+    text = bird_session("k", P4, 65001, K4, CLUSTER, more='password "s3cret";')
+    Bird(site.host("p", 2), site.folder / "bird", P4, text)
+    key = site.folder / "key"
+    node = kroute(site, peer("p0", 65001, passwordFile=str(key)))
+    reason = node.problems()["peer/p0 passwordFile"]
+    assert str(key) in reason
+    assert "never opened without" in reason
+    key.write_text("s3cret\n")
+    node.established("peer/p0")
+    assert node.problems() == {}
+    key.unlink()
+    wait_for(lambda: "peer/p0 passwordFile" in node.problems(), 10, "the vanished file")
+    assert node.peer("peer/p0")["flaps"] == 0, "the session goes on with the key it has"
+
+
+def test_an_external_peer_is_believed_only_what_the_configuration_says(site: Site) -> None:
+    router = Bird(
+        site.host("p", 2), site.folder / "bird", P4, bird_session("k", P4, 65001, K4, CLUSTER)
+    )
+    pods = "10.244.7.0/24"
+    router.announce("0.0.0.0/0", NET4, "203.0.113.0/24", pods)
+    site.join("n7", [pods], [])
+    node = site.node(1, {"peering": {"peers": [{"name": "p0", "address": P4, "asn": 65001}]}})
+    node.start()
+    node.established("peer/p0")
+    wait_for(lambda: node.peer("peer/p0")["received"] == 4, what="four prefixes")
+    assert node.kernel() == {}
+    for accept, prefixes, expected in (
+        ("none", ["203.0.113.0/24"], {"203.0.113.0/24"}),
+        ("defaultRoute", [], {"0.0.0.0/0"}),
+        ("podCidrs", [], {pods}),
+        ("all", [], {"0.0.0.0/0", NET4, "203.0.113.0/24", pods}),
+        ("none", [], set()),
+    ):
+        changed = peer("p0", 65001, accept=accept, acceptPrefixes=prefixes)
+        node.configure({"peering": {"peers": [changed]}})
+        node.has(*expected)
+    rejected = node.ask("routes", rejected="1")
+    assert {r["why"] for r in rejected} == {"not-accepted"}
+    assert "RFC 8212" in rejected[0]["reason"]
+    assert node.peer("peer/p0")["flaps"] == 0, "a change of policy resets no session"
+
+
+def test_two_peers_share_the_load_until_one_dies(site: Site) -> None:
+    routers = [
+        Bird(
+            site.host(f"p{n}", n),
+            site.folder / f"bird{n}",
+            f"192.0.2.{n}",
+            bird_session("k", f"192.0.2.{n}", 65001, K4, CLUSTER, more="hold time 3;")
+            + bird_session(
+                "q", f"2001:db8::{n}", 65001, K6, CLUSTER, ipv4=None, ipv6="", more="hold time 3;"
+            ),
+        )
+        for n in (2, 3)
+    ]
+    node = kroute(
+        site,
+        *(peer(f"p{n}", 65001, f"192.0.2.{n}", families=["ipv4"]) for n in (2, 3)),
+        *(peer(f"q{n}", 65001, f"2001:db8::{n}", families=["ipv6"]) for n in (2, 3)),
+        bgp={"gracefulRestart": {"enabled": False}},
+    )
+    node.established("peer/p2", "peer/p3", "peer/q2", "peer/q3")
+    for router in routers:
+        router.announce(NET4, NET6)
+    both = {NET4: {"192.0.2.2", "192.0.2.3"}, NET6: {"2001:db8::2", "2001:db8::3"}}
+    wait_for(lambda: node.kernel() == both, 15, f"two legs: {node.kernel()}")
+    routers[0].end()
+    one = {NET4: {"192.0.2.3"}, NET6: {"2001:db8::3"}}
+    wait_for(lambda: node.kernel() == one, 15, f"one leg: {node.kernel()}")
+
+
+def test_a_route_reflector_passes_routes_between_a_node_and_another_client(site: Site) -> None:
+    def client(name: str, end: str) -> str:
+        words = "export where source ~ [RTS_STATIC, RTS_BGP];"
+        return bird_session(name, P4, CLUSTER, end, CLUSTER, ipv4=words, more="rr client;")
+
+    other = "192.0.2.3"
+    text = client("k", K4) + client("c", other)
+    reflector = Bird(site.host("p", 2), site.folder / "bird", P4, text)
+    session = bird_session("r", other, CLUSTER, P4, CLUSTER)
+    third = Bird(site.host("q", 3), site.folder / "bird3", other, session)
+    third.announce(NET4)
+    node = kroute(
+        site, {"name": "rr", "address": P4, "asn": CLUSTER, "reflector": True, "families": ["ipv4"]}
+    )
+    node.established("peer/rr")
+    node.has(NET4)
+    assert node.kernel() == {NET4: {other}}, "the reflector leaves the next hop alone"
+    assert node.peer("peer/rr")["kind"] == "reflector"
+    learns(reflector, POD4, next_hop=K4, local_pref=100)
+    learns(third, POD4, next_hop=K4, local_pref=100, cluster_list=P4)
+    third.withdraw(NET4)
+    node.has()

@@ -179,9 +179,10 @@ class Kroute:
         write(self.file, self.config)
 
     def start(self, *options: str) -> None:
-        """Start, and return when the local socket answers."""
+        """Start, and return when the local socket answers and the inventory has been read."""
         self.launch(*options)
         wait_for(self.answers, START, f"{self.name} to answer")
+        wait_for(lambda: not self._unplanned(), START, "the inventory to be read")
 
     def launch(self, *prefix: str) -> subprocess.Popen[bytes]:
         """Start without waiting; ``prefix`` are words before the command, such as setpriv and its options."""
@@ -242,6 +243,9 @@ class Kroute:
         except Unreachable:
             return False
         return True
+
+    def _unplanned(self) -> bool:
+        return "inventory" in str(self.ask("status")["waitingFor"])
 
     def words(self) -> str:
         """All that it has logged."""

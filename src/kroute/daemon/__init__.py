@@ -16,6 +16,7 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
@@ -31,7 +32,7 @@ from kroute.drivers.kernel import KernelWatcher
 from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLog, SpeakerReady
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
-from kroute.model.errors import ConfigError, DriverError
+from kroute.model.errors import ConfigError, DriverError, KrouteError
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 
 TICK = 0.5
 """Seconds between looks at deadlines."""
+
+KEYS = 2.0
+"""Seconds between looks at the files of TCP MD5 keys."""
 
 
 def node_name(config: Config) -> str:
@@ -77,6 +81,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._was_ready = False
+        self._ending = False
+        self._look_at_keys_at = 0.0
+        self._broken: Exception | None = None
+        """What made a callback fail."""
         self.longest_turn = 0.0
         """Seconds that the longest batch of the speaker's events held up the event loop."""
 
@@ -92,22 +100,32 @@ class Daemon:
         )
         if self.config.http.enabled:
             self._serve_http()
+        loop.set_exception_handler(self._on_lost_exception)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(job, name=name)
-                    for name, job in (
-                        ("control", self.control.run()),
-                        ("conflist", self.conflist.run()),
-                        ("ticks", self._tick_for_ever()),
-                    )
-                ]
-                await self._start(group, tasks)
-                await self._stop.wait()
-                for task in tasks:
-                    task.cancel()
+            await self._live()
+        except BaseExceptionGroup as group:
+            known, bugs = group.split(KrouteError)
+            if bugs is not None or known is None:
+                raise
+            raise _first(known) from None
         finally:
             await self._end()
+        if self._broken is not None:
+            raise RuntimeError("a callback failed") from self._broken
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            jobs = (
+                ("control", self.control.run()),
+                ("conflist", self.conflist.run()),
+                ("ticks", self._tick_for_ever()),
+                ("config", self._config_file.watch(self._on_config)),
+            )
+            tasks = [group.create_task(job, name=name) for name, job in jobs]
+            tasks.append(group.create_task(self._start(group, tasks), name="start"))
+            await self._stop.wait()
+            for task in tasks:
+                task.cancel()
 
     async def _start(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
         """Open the outside: kernel first, since sessions tell peers what an earlier life left there."""
@@ -121,20 +139,29 @@ class Daemon:
         await self.speaker.start()
         driver = inventory_driver(self.config.inventory)
         tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
-        tasks.append(group.create_task(self._config_file.watch(self._on_config), name="config"))
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
     async def _end(self) -> None:
+        self._ending = True
         with suppress(DriverError):
             systemd.stopping()
-        for server in self._servers:
-            server.close()
+        await asyncio.gather(*(asyncio.to_thread(server.close) for server in self._servers))
         await self.speaker.stop()
         self.watcher.close()
         log.info("stopped; routes and conflist stay as they are")
+
+    def _on_lost_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback or a forgotten task failed: a bug. What it should have done is lost, so a new life must begin.
+
+        Routes stay in the kernel, and peers that help with graceful restart keep ours (law 4).
+        """
+        loop.default_exception_handler(context)
+        if isinstance(context.get("exception"), Exception) and not self._ending:
+            self._broken = self._broken or context["exception"]
+            self._stop.set()
 
     def _serve_http(self) -> None:
         http = self.config.http
@@ -152,6 +179,8 @@ class Daemon:
         self.control.report(source, problems)
 
     def _on_speaker(self, events: list[SpeakerEvent]) -> None:
+        if self._ending:
+            return
         began = self.clock()
         for event in events:
             if isinstance(event, SpeakerDied):
@@ -212,6 +241,9 @@ class Daemon:
 
     def _tick(self) -> None:
         now = self.clock()
+        if now >= self._look_at_keys_at:
+            self._look_at_keys_at = now + KEYS
+            self.control.look_at_keys()
         self.routing.tick(now)
         self.road.flush()
         if not self.routing.waiting_for(now):
@@ -236,6 +268,12 @@ class NoFib:
 
     def update(self, family: Family, changes: object) -> None:
         """Nothing is installed."""
+
+
+def _first(group: BaseExceptionGroup[KrouteError]) -> KrouteError:
+    """One sentence is enough: the first error is why the others, if any, came."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _open_fib(config: Config, former: tuple[int, ...]) -> Fib:

@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Mapping
 
 from kroute.codec.frames import SessionParameters
+from kroute.daemon.keyring import Keyring
 from kroute.daemon.road import Road
-from kroute.drivers.secrets import read_password
 from kroute.drivers.speaker import session_parameters
 from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Accept, Cni, Config
-from kroute.model.errors import DriverError
 from kroute.model.net import Family, family_of, nlri_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
@@ -56,13 +55,15 @@ class Control:
         self._want_conflist = want_conflist
         self._clock = clock
         self._news = asyncio.Event()
+        self._keyring = Keyring()
         self._secrets: dict[PeerName, Problem] = {}
+        self._started_with = observed.config
 
     def post(self, event: ControlEvent) -> None:
         """Take an event; the plan follows after the settle."""
         before = self.observed
         if isinstance(event, ConfigChanged):
-            self._warn_of_restart_only(before.config, event.config)
+            self._warn_of_restart_only(event.config)
         self.observed = observe(before, event)
         if self.observed != before:
             self._news.set()
@@ -128,46 +129,57 @@ class Control:
     def _acceptance(self, peer: Peer) -> Acceptance:
         if peer.kind is not PeerKind.EXTERNAL:
             return EVERYTHING
-        wanted = next(
-            p for p in self.observed.config.peering.peers if f"peer/{p.name}" == peer.name
-        )
+        configured = self.observed.config.peering.peers
+        wanted = next((p for p in configured if f"peer/{p.name}" == peer.name), None)
+        if wanted is None:
+            # Not configured any more, but kept while the plan is incomplete (law 2): with what it may say now.
+            return self._road.routing.peers[peer.name].adj_in.acceptance
         named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes)
         owners = self.desired.owners if wanted.accept is Accept.POD_CIDRS else {}
         return acceptance(peer.kind, peer.internal, wanted.accept, named, owners)
 
     def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:
-        """The sessions to hold: one for each peer whose secret, if it has one, can be read."""
+        """The sessions to hold: one for each peer whose key, if it needs one, is known."""
         self._secrets = {}
+        self._keyring.keep({peer.password_file for peer in peers.values()})
         sessions = {}
         for name, peer in peers.items():
-            try:
-                password = read_password(peer.password_file)
-            except DriverError as error:
-                self._lock_out(name, error)
-                continue
-            sessions[name] = session_parameters(
-                peer,
-                password=password,
-                listen_port=self.observed.config.bgp.port,
-                connect_retry=float(self.observed.config.speaker.connect_retry),
-                restarting=self.restarting,
-                forwarding=self.forwarding,
-            )
+            key = self._keyring.key(peer.password_file)
+            if key.complaint:
+                self._secrets[name] = Problem(
+                    object=name,
+                    field="passwordFile",
+                    reason=key.complaint,
+                    severity=Severity.ERROR,
+                )
+            if key.text is None:
+                self._road.routing.peers[name].attempt = key.complaint
+            else:
+                sessions[name] = self._parameters(peer, key.text)
         return sessions
 
-    def _lock_out(self, name: PeerName, error: DriverError) -> None:
-        reason = f"{error}; the session stays down and is never opened without its password"
-        self._secrets[name] = Problem(
-            object=name, field="passwordFile", reason=reason, severity=Severity.ERROR
+    def _parameters(self, peer: Peer, password: str) -> SessionParameters:
+        return session_parameters(
+            peer,
+            password=password,
+            listen_port=self.observed.config.bgp.port,
+            connect_retry=float(self.observed.config.speaker.connect_retry),
+            restarting=self.restarting,
+            forwarding=self.forwarding,
         )
-        self._road.routing.peers[name].attempt = reason
+
+    def look_at_keys(self) -> None:
+        """Files of keys that came, went or changed are noticed here; to be called now and then."""
+        if self._keyring.changed():
+            self.replan()
 
     @property
     def secret_problems(self) -> tuple[Problem, ...]:
         """Peers that wait for their secret."""
         return tuple(self._secrets.values())
 
-    def _warn_of_restart_only(self, old: Config, new: Config) -> None:
+    def _warn_of_restart_only(self, new: Config) -> None:
+        old = self._started_with
         changed = [part for part in RESTART_ONLY if getattr(old, part) != getattr(new, part)]
         self.report(
             "config-restart",

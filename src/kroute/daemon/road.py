@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from kroute.codec.bgp import (
+    Subcode,
     TooLarge,
     UpdateDecoder,
     UpdateError,
@@ -50,6 +51,11 @@ from kroute.plan.paths import Path
 from kroute.plan.routing import PeerState, Routing
 
 log = logging.getLogger(__name__)
+
+
+UNREADABLE = UpdateError(
+    Subcode.MALFORMED_ATTRIBUTE_LIST, "an UPDATE could not be read, see the log", "internal error"
+)
 
 
 class SpeakerPort(Protocol):
@@ -105,6 +111,8 @@ class Road:
     def set_sessions(self, wanted: Mapping[PeerName, SessionParameters]) -> None:
         """Hold exactly these sessions; those whose parameters are equal are not touched."""
         for name in [n for n in self._lanes if n not in wanted]:
+            # A peer that is still wanted, but must have no session now, keeps its paths for a while.
+            self.routing.session_replaced(name, self._clock())
             lane = self._lanes.pop(name)
             del self._names[lane.index]
             self._speaker.remove(lane.index)
@@ -159,6 +167,11 @@ class Road:
             decoded = lane.decoder.decode_run(event.bodies)
         except UpdateError as error:
             self._refuse(name, state, error)
+            return
+        except Exception:
+            # No table has been touched yet: a fault of ours that one peer can provoke is not all peers' end.
+            log.exception("an UPDATE could not be read; please report this peer=%s", name)
+            self._refuse(name, state, UNREADABLE)
             return
         state.updates += len(event.bodies)
         rib, adj_in = self.routing.rib, state.adj_in

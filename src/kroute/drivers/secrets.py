@@ -14,7 +14,7 @@ def read_password(path: str) -> str:
     """The key in a file, without the newline at its end; empty where no file is named.
 
     Raises:
-        DriverError: the file cannot be read, is empty, or holds more than a TCP MD5 key can be.
+        DriverError: the file cannot be read, is empty, or holds what cannot be a TCP MD5 key of ours.
     """
     if not path:
         return ""
@@ -27,4 +27,6 @@ def read_password(path: str) -> str:
         raise DriverError(
             f"password file {path} must hold 1 to {LONGEST} octets, it holds {len(key.encode())}"
         )
+    if not key.isascii():
+        raise DriverError(f"password file {path} holds characters that are not ASCII")
     return key
