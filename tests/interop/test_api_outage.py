@@ -1,0 +1,141 @@
+"""Nodes that take their inventory from an API server, and what happens to their pods while it comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.daemon import Kroute, Site, nothing_lost, wait_for
+from support.fakekube import FakeKube
+from support.inventory import kubeconfig
+from support.netns import Namespace
+
+pytestmark = pytest.mark.root
+
+API, PORT = 100, 6443
+OUTAGE = 20.0
+"""Seconds that daemons may take to notice that the server is away, and that it is back: they back off up to 10 s."""
+
+
+class Cluster:
+    """Kroute nodes, and an API server of their own on the same switch."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._host = site.host("api", API)
+        self.kube = FakeKube(f"192.0.2.{API}", PORT)
+        self.start_api()
+        self._config = kubeconfig(site.folder / "kubeconfig", self.kube.url)
+
+    def start_api(self) -> None:
+        """Have the server listen, in its namespace."""
+        with self._host.entered():
+            self.kube.start()
+
+    def node(self, number: int) -> Kroute:
+        """A node that is known to the API and runs."""
+        inventory = {"kind": "kubernetes", "kubernetes": {"kubeconfig": self._config}}
+        made = self.site.node(number, {"inventory": inventory})
+        self.kube.put(self.site.nodes[made.name])
+        made.launch()
+        wait_for(made.answers, 15, f"{made.name} to answer")
+        return made
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Site("api") as site:
+        made = Cluster(site)
+        try:
+            yield made
+        finally:
+            made.kube.stop()
+
+
+def pods_of(number: int) -> tuple[str, str]:
+    """What others have of a node in their kernels."""
+    return f"10.244.{number}.0/24", f"fd00:10:244:{number}::/64"
+
+
+def ready(*nodes: Kroute) -> None:
+    for node in nodes:
+        wait_for(lambda node=node: not node.missing(), 20, f"{node.name} misses {node.missing()}")
+
+
+def stale(node: Kroute) -> bool:
+    return "inventory" in node.problems()
+
+
+def answers(where: Namespace, target: str) -> bool:
+    return "1 received" in where.run(["ping", "-c1", "-W1", target], check=False)
+
+
+def test_an_api_server_that_goes_and_comes_back_with_another_history_costs_no_packet(
+    cluster: Cluster,
+) -> None:
+    a, b = cluster.node(1), cluster.node(2)
+    pods = cluster.site.pod(a, 10), cluster.site.pod(b, 10)
+    ready(a, b)
+    with nothing_lost((pods[0], "10.244.2.10"), (pods[1], "fd00:10:244:1::10")):
+        cluster.kube.stop("rst")
+        wait_for(lambda: stale(a) and stale(b), OUTAGE, "the outage to be noticed")
+        a.has(*pods_of(2))
+        cluster.kube.store.compact()
+        cluster.start_api()
+        wait_for(lambda: not stale(a) and not stale(b), OUTAGE, "the return to be noticed")
+        a.has(*pods_of(2))
+        b.has(*pods_of(1))
+    assert not a.problems()
+
+
+def test_a_daemon_started_while_the_api_is_away_leaves_forwarding_alone(cluster: Cluster) -> None:
+    a, b = cluster.node(1), cluster.node(2)
+    pods = cluster.site.pod(a, 10), cluster.site.pod(b, 10)
+    ready(a, b)
+    with nothing_lost((pods[0], "10.244.2.10"), (pods[1], "fd00:10:244:1::10")):
+        cluster.kube.stop()
+        a.end()
+        a.launch()
+        wait_for(a.answers, 15)
+        wait_for(lambda: stale(a), OUTAGE, "the outage to be noticed")
+        a.has(*pods_of(2))
+        assert a.missing()
+        cluster.start_api()
+        a.established("node/n2", timeout=OUTAGE + 15)
+        ready(a)
+        a.has(*pods_of(2))
+
+
+def test_a_node_that_is_deleted_goes_everywhere_and_one_that_is_added_is_reached(
+    cluster: Cluster,
+) -> None:
+    a, b = cluster.node(1), cluster.node(2)
+    pod = cluster.site.pod(a, 10)
+    ready(a, b)
+    a.has(*pods_of(2))
+    cluster.kube.delete("n2")
+    a.has()
+    assert not a.peer("node/n2")
+    c = cluster.node(3)
+    cluster.site.pod(c, 10)
+    a.established("node/n3")
+    a.has(*pods_of(3))
+    c.has(*pods_of(1))
+    wait_for(lambda: answers(pod, "10.244.3.10"), 15, "the new node's pod to answer")
+
+
+def test_a_node_deleted_during_an_outage_goes_when_the_api_is_back(cluster: Cluster) -> None:
+    a, b, c = cluster.node(1), cluster.node(2), cluster.node(3)
+    pods = cluster.site.pod(a, 10), cluster.site.pod(b, 10)
+    ready(a, b, c)
+    a.has(*pods_of(2), *pods_of(3))
+    with nothing_lost((pods[0], "10.244.2.10")):
+        cluster.kube.stop()
+        cluster.kube.delete("n3")
+        cluster.kube.store.compact()
+        wait_for(lambda: stale(a), OUTAGE, "the outage to be noticed")
+        a.has(*pods_of(2), *pods_of(3))
+        cluster.start_api()
+        a.has(*pods_of(2), timeout=OUTAGE)
+    assert not a.peer("node/n3")
