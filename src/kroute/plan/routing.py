@@ -11,14 +11,13 @@ expected peer has ended its table or was given up (law 2).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kroute.model.bgp import (
     Attributes,
-    CeaseSubcode,
     Negotiated,
-    NoticeCode,
     Peer,
     PeerKind,
     PeerName,
@@ -29,44 +28,15 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
-from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
+from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
+from kroute.plan.policy import Acceptance, ExportRules, Self, quad
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Change, Rib
 
+__all__ = ["Effects", "PeerState", "Routing"]
+
 OWN_RESTART_STALE = 120.0
 """Seconds that paths stay after our own speaker died, until they are relearned."""
-
-
-@dataclass(slots=True)
-class PeerState:
-    """All that is known of one configured peer."""
-
-    peer: Peer
-    adj_in: AdjRibIn
-    state: SessionState = SessionState.IDLE
-    since: float = 0.0
-    negotiated: Negotiated | None = None
-    out: AdjRibOut | None = None
-    last_down: SessionDown | None = None
-    attempt: str = ""
-    """Outcome of the last attempt to connect, in words."""
-    ended: set[Family] = field(default_factory=set)
-    """Families whose initial table has ended (End-of-RIB received)."""
-    owed: set[Family] = field(default_factory=set)
-    """Families whose End-of-RIB we still owe."""
-    stale_until: float | None = None
-    updates: int = 0
-    flaps: int = 0
-    faults: int = 0
-    """UPDATEs with errors that RFC 7606 lets a session survive."""
-    last_fault: str = ""
-    backlog: int = 0
-    """Octets that wait for the peer to read them."""
-
-    @property
-    def established(self) -> bool:
-        """Whether the session is up."""
-        return self.state is SessionState.ESTABLISHED
 
 
 @dataclass(slots=True)
@@ -198,24 +168,12 @@ class Routing:
         if not was_up:
             return
         state.since, state.flaps = now, state.flaps + 1
-        kept = self._families_kept(state, down)
+        kept = families_kept(state, down)
         restart = state.negotiated.restart if state.negotiated else None
         for family in list(state.adj_in.stale):
             # A second loss before End-of-RIB: what the peer did not announce in between goes (RFC 4724 §4.2).
             self._sweep(state, family)
         self._mark_stale(state, kept, now + (restart.restart_time if restart else 0))
-
-    @staticmethod
-    def _families_kept(state: PeerState, down: SessionDown) -> tuple[Family, ...]:
-        """The families that RFC 4724 §4.2 and RFC 8538 §4 let us keep forwarding for."""
-        restart = state.negotiated.restart if state.negotiated else None
-        if restart is None or state.peer.graceful_restart is None:
-            return ()
-        for notice in (down.sent, down.received):
-            hard = notice == (NoticeCode.CEASE, CeaseSubcode.HARD_RESET)
-            if notice is not None and (hard or not restart.notification):
-                return ()
-        return restart.families
 
     def speaker_died(self, now: float) -> None:
         """Our own speaker is gone and all sessions with it: everything stays, as stale, until it is relearned."""
@@ -282,40 +240,8 @@ class Routing:
         return [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
-            if not self._has_spoken(state)
+            if not state.has_spoken
         ]
-
-    @staticmethod
-    def _has_spoken(state: PeerState) -> bool:
-        return (
-            state.established
-            and state.negotiated is not None
-            and state.ended >= set(state.negotiated.families)
-        )
-
-    def _may_end(self, asking: PeerState, now: float) -> bool:
-        """Whether our table is whole enough to say End-of-RIB to a peer.
-
-        A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for those
-        whose paths it passes on to the one asking: else it would tell a restarted client that routes are gone
-        which it only has not relearned yet. Other reflectors that have just restarted themselves are not
-        waited for (RFC 4724 §4.1): they may be waiting for us.
-        """
-        if not self.inventory_complete:
-            return False
-        if now - self.started >= self.deferral:
-            return True
-        passed_on = PASSES_ON[asking.peer.kind]
-        return all(
-            other is asking or other.peer.kind not in passed_on or self._need_not_wait_for(other)
-            for other in self.peers.values()
-        )
-
-    def _need_not_wait_for(self, other: PeerState) -> bool:
-        if self._has_spoken(other):
-            return True
-        restart = other.negotiated.restart if other.established and other.negotiated else None
-        return other.peer.kind is not PeerKind.CLIENT and bool(restart and restart.restarting)
 
     # --- consequences ---------------------------------------------------------------------------------
 
@@ -364,14 +290,21 @@ class Routing:
         return [tell for tell in tells if tell.announced or tell.withdrawn]
 
     def _ends(self, now: float) -> list[Tell]:
+        """End-of-RIB for those who are owed it and for whom our table is whole."""
+        owed = [s for s in self.peers.values() if s.owed and s.out is not None]
+        if not owed or not self.inventory_complete:
+            return []
+        given_up = now - self.started >= self.deferral
+        unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self.peers.values())
         tells = []
-        for name, state in self.peers.items():
-            if not state.owed or state.out is None or not self._may_end(state, now):
-                continue
-            rules = state.out.rules
-            for family in sorted(state.owed):
-                tells.append(Tell(peers=(name,), rules=rules, family=family, end_of_rib=True))
-            state.owed.clear()
+        for state in owed:
+            if state.out is not None and is_whole_for(state, unfinished):
+                name, rules = state.peer.name, state.out.rules
+                tells += [
+                    Tell(peers=(name,), rules=rules, family=family, end_of_rib=True)
+                    for family in sorted(state.owed)
+                ]
+                state.owed.clear()
         return tells
 
     def _leave(self, state: PeerState) -> None:

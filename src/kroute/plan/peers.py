@@ -1,0 +1,104 @@
+"""What is known of each configured peer, and whether it has said all that it had to say (law 2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kroute.model.bgp import (
+    CeaseSubcode,
+    Negotiated,
+    NoticeCode,
+    Peer,
+    PeerKind,
+    SessionDown,
+    SessionState,
+)
+from kroute.model.net import Family
+from kroute.plan.adj_out import AdjRibOut
+from kroute.plan.policy import PASSES_ON
+from kroute.plan.rib import AdjRibIn
+
+
+@dataclass(slots=True)
+class PeerState:
+    """All that is known of one configured peer."""
+
+    peer: Peer
+    adj_in: AdjRibIn
+    state: SessionState = SessionState.IDLE
+    since: float = 0.0
+    negotiated: Negotiated | None = None
+    out: AdjRibOut | None = None
+    last_down: SessionDown | None = None
+    attempt: str = ""
+    """Outcome of the last attempt to connect, in words."""
+    ended: set[Family] = field(default_factory=set)
+    """Families whose initial table has ended (End-of-RIB received)."""
+    owed: set[Family] = field(default_factory=set)
+    """Families whose End-of-RIB we still owe."""
+    stale_until: float | None = None
+    updates: int = 0
+    flaps: int = 0
+    faults: int = 0
+    """UPDATEs with errors that RFC 7606 lets a session survive."""
+    last_fault: str = ""
+    backlog: int = 0
+    """Octets that wait for the peer to read them."""
+
+    @property
+    def established(self) -> bool:
+        """Whether the session is up."""
+        return self.state is SessionState.ESTABLISHED
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the peer's whole table is known: End-of-RIB came for each family of its session."""
+        return (
+            self.established
+            and self.negotiated is not None
+            and self.ended >= set(self.negotiated.families)
+        )
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether our table is not whole without this peer's.
+
+        Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
+        """
+        if self.has_spoken:
+            return False
+        restart = self.negotiated.restart if self.established and self.negotiated else None
+        return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)
+
+
+def families_kept(state: PeerState, down: SessionDown) -> tuple[Family, ...]:
+    """The families that a lost session's paths stay for, as stale (RFC 4724 §4.2, RFC 8538 §4)."""
+    restart = state.negotiated.restart if state.negotiated else None
+    if restart is None or state.peer.graceful_restart is None:
+        return ()
+    for notice in (down.sent, down.received):
+        hard = notice == (NoticeCode.CEASE, CeaseSubcode.HARD_RESET)
+        if notice is not None and (hard or not restart.notification):
+            return ()
+    return restart.families
+
+
+def unfinished_kinds(peers: Iterable[PeerState]) -> Counter[PeerKind]:
+    """How many peers of each kind are waited for."""
+    return Counter(p.peer.kind for p in peers if p.is_waited_for)
+
+
+def is_whole_for(asking: PeerState, unfinished: Counter[PeerKind]) -> bool:
+    """Whether our table is whole enough to say End-of-RIB to a peer, given who is waited for.
+
+    A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for those whose
+    paths it passes on to the one asking: else it would tell a restarted client that routes are gone which it
+    only has not relearned yet.
+    """
+    passed_on = PASSES_ON[asking.peer.kind]
+    others = sum(unfinished[kind] for kind in passed_on)
+    if others and asking.peer.kind in passed_on and asking.is_waited_for:
+        others -= 1
+    return others == 0
