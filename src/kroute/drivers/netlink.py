@@ -184,14 +184,10 @@ class RouteSocket:
                 self._socket.setsockopt(level, fallback, value)
 
 
-def drop_events_of(port: int) -> list[BpfInstruction]:
-    """A filter that drops the events which the socket with that port id caused (nlmsg_pid)."""
-    return [
-        (0x20, 0, 0, 12),
-        (0x15, 0, 1, socket.htonl(port)),
-        (0x06, 0, 0, 0),
-        (0x06, 0, 0, 0xFFFFFFFF),
-    ]
+def reason_of(refusal: KernelError) -> str:
+    """``ENETUNREACH: Nexthop has invalid gateway``: the errno's name and the kernel's words."""
+    name = errno.errorcode.get(refusal.errno, str(refusal.errno))
+    return f"{name}: {refusal.text or os.strerror(refusal.errno)}"
 
 
 def _open(netns: str | None) -> socket.socket:

@@ -76,5 +76,7 @@ class FibState:
     """Times that the kernel dropped events or errors; each led to a whole comparison."""
     adopted: int = 0
     """Routes of an earlier life found as they should be by the first comparison, and not written again."""
+    nexthop_objects: int = 0
+    """Kernel nexthop objects of ours; 0 where routes name their next hops themselves."""
     error: str = ""
     """What keeps the driver from working at all, empty if nothing does."""

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kroute.codec.rtnetlink_dump import RouteDump
+from kroute.codec.rtnetlink_nexthop import removal_request
 from kroute.codec.rtnetlink_route import RTM_F_CLONED, RouteEncoder, RouteForm, patched
-from kroute.drivers.fib.table import GONE, batches, reason_of
-from kroute.drivers.netlink import RouteSocket
+from kroute.drivers.fib.nexthops import in_range
+from kroute.drivers.fib.objects import read_objects
+from kroute.drivers.fib.table import GONE, batches
+from kroute.drivers.netlink import RouteSocket, reason_of
 from kroute.model.errors import DriverError
 from kroute.model.fib import Nexthops
-from kroute.model.net import Family, Nlri
+from kroute.model.net import Family, Nlri, address_of, prefix_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,26 +28,63 @@ class Removed:
     metric: int
     nexthops: Nexthops
 
+    def __str__(self) -> str:
+        """As an operator would write it, interfaces by index."""
+        prefix = prefix_of(self.family, self.nlri)
+        mark = f"table {self.table} proto {self.protocol} metric {self.metric}"
+        legs = (f"{address_of(leg.gateway)}%{leg.oif}" for leg in self.nexthops if leg.gateway)
+        return f"route {prefix} {mark} " + (f"via {', '.join(legs)}" if self.nexthops else "")
 
-def cleanup(protocols: Iterable[int], *, netns: str | None = None) -> tuple[Removed, ...]:
-    """Remove every route of these protocol ids, of both families and all tables; tell which.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedNexthop:
+    """A nexthop object that was removed."""
+
+    nhid: int
+    protocol: int
+
+    def __str__(self) -> str:
+        """As `ip nexthop` names it."""
+        return f"nexthop id {self.nhid} proto {self.protocol}"
+
+
+def cleanup(
+    protocols: Iterable[int], *, netns: str | None = None
+) -> tuple[Removed | RemovedNexthop, ...]:
+    """Remove every route of these protocol ids, of both families and all tables, then the nexthop objects of our
+    id range that bear them; tell which.
 
     Raises:
         Unsupported: no CAP_NET_ADMIN.
         DriverError: the kernel refused; what was removed until then is gone.
     """
-    removed: list[Removed] = []
+    marks = tuple(dict.fromkeys(protocols))
+    routes: list[Removed] = []
     writer = RouteSocket(netns=netns)
     try:
         writer.require_admin()
-        for protocol in dict.fromkeys(protocols):
+        for protocol in marks:
             for family in Family:
                 for form, nlris in _routes(family, protocol, netns).items():
                     _remove(writer, family, form, nlris)
-                    removed += [_removed(family, nlri, form) for nlri in nlris]
+                    routes += [_removed(family, nlri, form) for nlri in nlris]
+        objects = _remove_objects(writer, marks, netns)
     finally:
         writer.close()
-    return tuple(sorted(removed, key=lambda route: (route.family, route.table, route.nlri)))
+    routes.sort(key=lambda route: (route.family, route.table, route.nlri))
+    return (*routes, *objects)
+
+
+def _remove_objects(
+    writer: RouteSocket, marks: tuple[int, ...], netns: str | None
+) -> list[RemovedNexthop]:
+    """Groups before their members; a member's removal would change its groups one by one."""
+    ours = [each for each in read_objects(netns) if in_range(each.nhid) and each.protocol in marks]
+    ours.sort(key=lambda each: (not each.members, each.nhid))
+    for each in ours:
+        writer.send(removal_request(each.nhid))
+        _check(writer)
+    return [RemovedNexthop(nhid=each.nhid, protocol=each.protocol) for each in ours]
 
 
 def _removed(family: Family, nlri: Nlri, form: RouteForm) -> Removed:
@@ -84,6 +124,10 @@ def _remove(writer: RouteSocket, family: Family, form: RouteForm, nlris: list[Nl
     template = encoder.removal(family)
     for batch in batches(nlris):
         writer.send(patched(template.add, template.tails, batch))
-        for refusal in writer.refusals():
-            if refusal.errno not in GONE:
-                raise DriverError(f"route removal: {reason_of(refusal)}")
+        _check(writer)
+
+
+def _check(writer: RouteSocket) -> None:
+    for refusal in writer.refusals():
+        if refusal.errno not in GONE:
+            raise DriverError(f"removal: {reason_of(refusal)}")

@@ -9,8 +9,8 @@ from typing import Any
 
 from kroute.drivers.fib.monitor import Monitor
 from kroute.drivers.fib.table import KernelTable
-from kroute.drivers.fib.writer import Shared, Writer
-from kroute.model.fib import FibState, Nexthops, RouteFailure
+from kroute.drivers.fib.writer import Diversion, Shared, Writer
+from kroute.model.fib import FibState, Nexthop, Nexthops, RouteFailure
 from kroute.model.net import Family, Nlri, prefix_of
 from kroute.model.problem import Problem, Severity
 
@@ -30,6 +30,7 @@ class Fib:
         table: int = 254,
         metric: int = 201,
         former_protocols: tuple[int, ...] = (),
+        nexthop_objects: bool = False,
         audit_interval: float = 60.0,
         event_buffer: int = 8 << 20,
         netns: str | None = None,
@@ -42,6 +43,7 @@ class Fib:
             table: routing table id.
             metric: our own metric; 0 means the kernel's default.
             former_protocols: ids of earlier configurations.
+            nexthop_objects: let routes point at kernel nexthop objects; see :meth:`divert`.
             audit_interval: seconds between comparisons of the whole table.
             event_buffer: octets of events that the kernel keeps for us.
             netns: path of a network namespace to work in, for tests.
@@ -56,6 +58,7 @@ class Fib:
             "table": table,
             "metric": metric,
             "former_protocols": former_protocols,
+            "nexthop_objects": nexthop_objects,
             "netns": netns,
         }
         self._kernel = KernelTable(**self._options)
@@ -65,6 +68,7 @@ class Fib:
             table=table,
             metric=metric,
             buffer=event_buffer,
+            nexthop_objects=nexthop_objects,
             netns=netns,
         )
         self._shared = Shared()
@@ -128,6 +132,16 @@ class Fib:
             else:
                 desired.update(changes)  # type: ignore[arg-type]
                 dirty.update(changes)
+        self._nudge()
+
+    def divert(self, family: Family, lost: Nexthop, instead: Nexthop | None) -> None:
+        """Let all routes over a leg (of any weight) take another at once; None: let them take it again.
+
+        One message to the kernel, however many routes; what is desired stays as it is, and each route
+        follows its next :meth:`update`. Without nexthop objects this does nothing.
+        """
+        with self._shared.lock:
+            self._shared.diversions.append(Diversion(family, lost, instead))
         self._nudge()
 
     def complete(self, in_sync: bool) -> None:
@@ -203,6 +217,7 @@ class Fib:
             heals=tally.heals,
             overruns=tally.overruns,
             adopted=tally.adopted,
+            nexthop_objects=len(self._kernel.objects or ()),
             error=tally.error,
         )
 

@@ -15,18 +15,23 @@ from kroute.codec.rtnetlink import (
     GROUP_IPV6_IFADDR,
     GROUP_IPV6_ROUTE,
     GROUP_LINK,
+    GROUP_NEXTHOP,
     NLM_F_REPLACE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEXTHOP,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
     MalformedMessage,
     Message,
     messages,
 )
+from kroute.codec.rtnetlink_nexthop import nexthop_of
 from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEvent, effective_metric, route_event
+from kroute.drivers.fib.nexthops import in_range
 from kroute.drivers.netlink import BpfInstruction, RouteSocket
 
 _GROUPS = GROUP_LINK | GROUP_IPV4_IFADDR | GROUP_IPV6_IFADDR | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
@@ -38,6 +43,12 @@ class LinkTouched(NamedTuple):
     """A link or an address on it changed; routes over it may be gone, or possible again."""
 
     ifindex: int
+
+
+class ObjectTouched(NamedTuple):
+    """Somebody changed or removed a nexthop object of ours; its routes may be gone without a word."""
+
+    nhid: int
 
 
 class RouteTouched(Enum):
@@ -65,12 +76,15 @@ class Monitor:
         table: int,
         metric: int,
         buffer: int,
+        nexthop_objects: bool = False,
         netns: str | None = None,
     ) -> None:
         """Subscribe; ``port`` is that of the socket which writes, ``buffer`` the octets of events to keep."""
         self._protocol, self._table, self._metric = protocol, table, metric
         self._socket = RouteSocket(netns=netns, groups=_GROUPS, buffer=buffer)
         self._socket.filter(_filter(port, protocol, table))
+        if nexthop_objects:
+            self._socket.join(GROUP_NEXTHOP)
 
     def fileno(self) -> int:
         """For poll."""
@@ -80,7 +94,7 @@ class Monitor:
         """Close the socket."""
         self._socket.close()
 
-    def events(self) -> Iterator[LinkTouched | Touched]:
+    def events(self) -> Iterator[LinkTouched | ObjectTouched | Touched]:
         """What waits to be heard, as far as it may concern us; never waits.
 
         Raises:
@@ -94,7 +108,7 @@ class Monitor:
             for message in messages(datagram):
                 yield from self._classified(message)
 
-    def _classified(self, message: Message) -> Iterator[LinkTouched | Touched]:
+    def _classified(self, message: Message) -> Iterator[LinkTouched | ObjectTouched | Touched]:
         match message.kind:
             case kind if kind in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR):
                 if len(message.body) < 8:
@@ -104,6 +118,9 @@ class Monitor:
                 event = route_event(message)
                 if (touched := self._touched(event)) is not None:
                     yield touched, event
+            case kind if kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
+                if in_range(nhid := nexthop_of(message.body).nhid):
+                    yield ObjectTouched(nhid)
 
     def _touched(self, event: RouteEvent) -> RouteTouched | None:
         form = event.form

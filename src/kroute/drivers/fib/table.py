@@ -6,7 +6,6 @@ Used by the writer thread only. Nothing here waits but for the kernel itself.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, repeat
@@ -26,7 +25,8 @@ from kroute.codec.rtnetlink_route import (
     patched,
     refused_route,
 )
-from kroute.drivers.netlink import Overrun, RouteSocket
+from kroute.drivers.fib.objects import KernelObjects
+from kroute.drivers.netlink import Overrun, RouteSocket, reason_of
 from kroute.model.errors import DriverError
 from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.net import Family, Nlri
@@ -71,6 +71,8 @@ class Reading:
     """Under today's protocol and metric."""
     strays: dict[Stray, list[Nlri]] = field(default_factory=dict)
     """Under former protocols or other metrics."""
+    nhids: set[int] = field(default_factory=set)
+    """Nexthop objects that any of them uses."""
 
 
 class KernelTable:
@@ -83,6 +85,7 @@ class KernelTable:
         table: int,
         metric: int,
         former_protocols: tuple[int, ...] = (),
+        nexthop_objects: bool = False,
         netns: str | None = None,
     ) -> None:
         """Open the sockets.
@@ -100,8 +103,12 @@ class KernelTable:
         self._templates: dict[Family, dict[Nexthops, Template]] = {family: {} for family in Family}
         self._removals = {family: self._encoder.removal(family) for family in Family}
         self._netns = netns
-        self._socket = RouteSocket(netns=netns)
-        self._socket.require_admin()
+        self._socket = socket = RouteSocket(netns=netns)
+        socket.require_admin()
+        self.objects: KernelObjects | None = None
+        """None where routes name their next hops themselves."""
+        if nexthop_objects:
+            self.objects = KernelObjects(protocol=protocol, socket=socket, netns=netns)
 
     @property
     def port(self) -> int:
@@ -168,18 +175,43 @@ class KernelTable:
         Raises:
             DriverError: the kernel did not answer to the end.
         """
+        if self.objects is not None:
+            self.objects.compare()
         reading = Reading()
         metric = effective_metric(family, self.metric)
         for protocol in self.protocols:
             for form, nlris in self._dump(family, protocol, between).items():
                 if form.table != self._encoder.table or form.flags & RTM_F_CLONED:
                     continue
+                reading.nhids.add(form.nhid)
                 if form.protocol == self.protocol and form.metric == metric:
-                    reading.own.update(zip(nlris, repeat(nexthops_of(form))))
+                    reading.own.update(zip(nlris, repeat(self.nexthops_of(form))))
                 elif form.protocol in self.protocols:
                     stray = Stray(form.protocol, form.metric)
                     reading.strays.setdefault(stray, []).extend(nlris)
         return reading
+
+    def nexthops_of(self, form: RouteForm) -> Nexthops:
+        """The next hops of a route under our mark; :data:`OTHER` if we would not write it so."""
+        if form.kind == RTN_BLACKHOLE:
+            return ()
+        if form.kind != RTN_UNICAST:
+            return OTHER
+        if self.objects is None:
+            return form.nexthops if form.nexthops and not form.nhid else OTHER
+        return (form.nhid and self.objects.legs_of(form.nhid)) or OTHER
+
+    def prune_objects(
+        self, used: set[int], desired: Iterable[tuple[Family, Iterable[Nexthops]]]
+    ) -> None:
+        """Remove our nexthop objects that no route uses or shall use.
+
+        Raises:
+            DriverError: as :meth:`write`.
+        """
+        if self.objects is not None and self.objects.prune(used, desired):
+            for templates in self._templates.values():
+                templates.clear()
 
     def settle_contested(self, family: Family) -> list[Nlri]:
         """Find out who holds the places that could not be taken; returns those that are ours after all.
@@ -207,7 +239,8 @@ class KernelTable:
         if len(kept) >= _TEMPLATES_KEPT:
             kept.clear()
         self.oifs.update(leg.oif for leg in nexthops)
-        template = kept[nexthops] = self._encoder.template(family, nexthops)
+        nhid = self.objects.ensure(family, nexthops) if self.objects is not None else 0
+        template = kept[nexthops] = self._encoder.template(family, nexthops, nhid)
         return template
 
     def _remove(self, family: Family, nlris: list[Nlri]) -> None:
@@ -241,7 +274,10 @@ class KernelTable:
             if refusal.errno not in GONE:
                 ledger.failed[nlri] = reason_of(refusal)
             return
-        ledger.failed[nlri] = reason_of(refusal)
+        reason, want = reason_of(refusal), ledger.installed.get(nlri)
+        if self.objects is not None and want is not None:
+            reason = self.objects.why_not(family, want) or reason
+        ledger.failed[nlri] = reason
         if action is RouteAction.REPLACE:
             ledger.installed[nlri] = OTHER
             return
@@ -282,21 +318,6 @@ def _forget(notes: dict[Nlri, Any], nlris: Iterable[Nlri]) -> None:
     if notes:
         for nlri in nlris:
             notes.pop(nlri, None)
-
-
-def nexthops_of(form: RouteForm) -> Nexthops:
-    """The next hops of a route under our mark; :data:`OTHER` if they are none we would write."""
-    if form.nhid or form.kind not in (RTN_UNICAST, RTN_BLACKHOLE):
-        return OTHER
-    if form.kind == RTN_UNICAST and not form.nexthops:
-        return OTHER
-    return form.nexthops
-
-
-def reason_of(refusal: KernelError) -> str:
-    """``ENETUNREACH: Nexthop has invalid gateway``: the errno's name and the kernel's words."""
-    name = errno.errorcode.get(refusal.errno, str(refusal.errno))
-    return f"{name}: {refusal.text or os.strerror(refusal.errno)}"
 
 
 def batches(nlris: list[Nlri]) -> Iterator[list[Nlri]]:

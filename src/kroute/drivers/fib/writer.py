@@ -13,15 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
+from typing import NamedTuple
 
 from kroute.codec.rtnetlink import MalformedMessage
 from kroute.codec.rtnetlink_route import RouteEvent, effective_metric
 from kroute.drivers.fib.compare import Difference, difference, same, taken_over
-from kroute.drivers.fib.monitor import LinkTouched, Monitor, RouteTouched
-from kroute.drivers.fib.table import KernelTable, Ledger, Stray, nexthops_of
+from kroute.drivers.fib.monitor import LinkTouched, Monitor, ObjectTouched, RouteTouched
+from kroute.drivers.fib.table import KernelTable, Ledger, Stray
 from kroute.drivers.netlink import Overrun
 from kroute.model.errors import DriverError
-from kroute.model.fib import Nexthops, RouteFailure
+from kroute.model.fib import Nexthop, Nexthops, RouteFailure
 from kroute.model.net import Family, Nlri
 
 Changes = dict[Nlri, Nexthops | None]
@@ -33,6 +34,14 @@ _DUTY = 9
 _LONGEST_WAIT = 5.0
 _RETRY_AFTER_ERROR = 1.0
 _EXAMPLES = 3
+
+
+class Diversion(NamedTuple):
+    """All routes over a leg shall take another, at once; None: no longer."""
+
+    family: Family
+    lost: Nexthop
+    instead: Nexthop | None
 
 
 @dataclass(slots=True)
@@ -68,6 +77,8 @@ class Shared:
     """The writer waits in poll and must be woken."""
     quiet: bool = False
     """When it fell asleep, nothing but the next audit was due."""
+    diversions: list[Diversion] = field(default_factory=list)
+    """Told by the event loop, not yet carried out."""
     waiters: list[Future[None]] = field(default_factory=list)
     """Resolved when it falls asleep so."""
 
@@ -131,6 +142,7 @@ class Writer(threading.Thread):
         try:
             self._hear()
             if self.tally.syncs:
+                self._divert()
                 self._write_dirty()
             self._compare_if_due()
             self._retry_if_due()
@@ -150,6 +162,15 @@ class Writer(threading.Thread):
         with shared.lock:
             work, shared.dirty = shared.dirty, {family: {} for family in Family}
         return work
+
+    def _divert(self) -> None:
+        """Before all other writing: one message each saves more packets than anything else could."""
+        shared, objects = self._shared, self._table.objects
+        with shared.lock:
+            diversions, shared.diversions = shared.diversions, []
+        if objects is not None:
+            for family, lost, instead in diversions:
+                objects.divert(family, lost, instead)
 
     def _write_dirty(self) -> None:
         """Write all that came in, also what comes in while writing."""
@@ -177,6 +198,8 @@ class Writer(threading.Thread):
             for event in self._monitor.events():
                 if isinstance(event, LinkTouched):
                     touched.add(event.ifindex)
+                elif isinstance(event, ObjectTouched):
+                    self._compare_by(monotonic() + _SETTLE)
                 else:
                     self._route_touched(*event, healed)
         finally:
@@ -187,7 +210,8 @@ class Writer(threading.Thread):
 
     def _links_touched(self, indexes: set[int]) -> None:
         oifs = self._table.oifs
-        if not indexes.isdisjoint(oifs) or (indexes and 0 in oifs):
+        concerns = not indexes.isdisjoint(oifs) or (indexes and 0 in oifs)
+        if concerns or (indexes and self._unwritten() and self._table.objects is not None):
             self._compare_by(monotonic() + _SETTLE)
         elif indexes and self._unwritten():
             self._retry_at = self._retry_at or monotonic() + _SETTLE
@@ -217,7 +241,7 @@ class Writer(threading.Thread):
         self, event: RouteEvent, want: Nexthops | None, healed: dict[Family, Changes]
     ) -> None:
         """Somebody wrote a route with our protocol and metric; it stays only if it is what we want."""
-        held = nexthops_of(event.form)
+        held = self._table.nexthops_of(event.form)
         self._table.ledgers[event.family].installed[event.nlri] = held
         if want is None and not self._shared.complete:
             return
@@ -247,14 +271,18 @@ class Writer(threading.Thread):
         self._retry_at = None
         self._settling = False
         started = monotonic()
-        for family in Family:
-            self._compare(family)
+        used = {nhid for family in Family for nhid in self._compare(family)}
+        if shared.complete and self._table.objects is not None:
+            desired = {family: dict(routes) for family, routes in shared.desired.items()}
+            ways = [(family, set(routes.values())) for family, routes in desired.items()]
+            self._table.prune_objects(used, ways)
         tally = self.tally
         tally.last_sync, tally.sync_seconds = monotonic(), monotonic() - started
         tally.syncs += 1
         tally.error = ""
 
-    def _compare(self, family: Family) -> None:
+    def _compare(self, family: Family) -> set[int]:
+        """Read a family and write what differs; the nexthop objects that its routes used until then."""
         table, shared = self._table, self._shared
         ledger = table.ledgers[family]
         meanwhile: dict[Family, set[Nlri]] = {each: set() for each in Family}
@@ -277,6 +305,7 @@ class Writer(threading.Thread):
         self._write(family, found.missing)
         if shared.complete:
             self._remove_stale(family, reading.strays)
+        return reading.nhids
 
     def _remove_stale(self, family: Family, strays: Mapping[Stray, list[Nlri]]) -> None:
         """What bears our mark and nobody wants; strays only once their place is filled."""
@@ -308,7 +337,8 @@ class Writer(threading.Thread):
     def _sleep(self) -> None:
         shared = self._shared
         with shared.lock:
-            waiting = bool(self.tally.syncs) and any(shared.dirty.values())
+            told = any(shared.dirty.values()) or shared.diversions
+            waiting = bool(self.tally.syncs) and told
             if waiting or shared.compare or shared.closing:
                 return
             shared.asleep = True
