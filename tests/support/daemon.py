@@ -311,6 +311,43 @@ def _gateways(route: Tree) -> Iterator[str]:
             yield via
 
 
+class RouteMonitor:
+    """Hears every route that is deleted in a namespace while the block runs."""
+
+    def __init__(self, where: Namespace) -> None:
+        self._where = where
+
+    def __enter__(self) -> Self:
+        self._out = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        self._process = self._where.popen(["ip", "monitor", "route"], stdout=self._out)
+        probe = "203.0.113.255"
+        # It listens once it has heard of a route of our own.
+        wait_for(lambda: self._touch(probe) or probe in self.words(), what="ip monitor to listen")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._out.close()
+
+    def _touch(self, address: str) -> None:
+        self._where.ip(f"route add unreachable {address} metric 4242", check=False)
+        self._where.ip(f"route del unreachable {address} metric 4242", check=False)
+
+    def words(self) -> str:
+        """All that was heard."""
+        return Path(self._out.name).read_text()
+
+    def deleted(self, prefix: str) -> bool:
+        """Whether a route to this prefix was deleted, even for a moment."""
+        return f"Deleted {prefix} " in self.words()
+
+
 class Stream:
     """A continuous stream of 100 echo requests a second, by the labs' own probe."""
 

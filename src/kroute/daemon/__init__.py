@@ -128,13 +128,9 @@ class Daemon:
                 task.cancel()
 
     async def _start(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
-        """Open the outside: kernel first, since sessions tell peers what an earlier life left there."""
+        """Open the outside: the kernel first, since next hops are resolved by what it has."""
         if self.fib is not None:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
-            await asyncio.sleep(0)
-            await self.fib.quiesced()
-            found = self.fib.state().installed
-            self.control.forwarding = tuple(f for f in Family if found.get(f, 0))
         await self.watcher.start()
         await self.speaker.start()
         driver = inventory_driver(self.config.inventory)
@@ -204,7 +200,6 @@ class Daemon:
             "speaker", (Problem(object="speaker", reason=reason, severity=Severity.ERROR),)
         )
         self.control.restarting = True
-        self.control.forwarding = tuple(Family) if self.fib is not None else ()
         self.control.replan()
 
     def _on_kernel(self, state: KernelState) -> None:

@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 SETTLE = 0.05
 """Seconds that events may gather before the plan is made."""
 
+FORWARDING = tuple(Family)
+"""The families that our OPENs say we kept forwarding for (RFC 4724 F bit): all, in every life. What a node announces
+of its own is delivered by its kernel, and what it reflects never passes through it, whether the daemon runs or not;
+a peer that dropped our routes when we come back would cut off our pods for no reason."""
+
 RESTART_ONLY = ("node_name", "inventory", "fib", "http", "paths")
 """Parts of the configuration that are read once, at start."""
 
@@ -49,8 +54,6 @@ class Control:
         self.plans = 0
         self.restarting = True
         """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
-        self.forwarding: tuple[Family, ...] = ()
-        """Families whose routes an earlier life left in the kernel (RFC 4724 F bit)."""
         self._road = road
         self._want_conflist = want_conflist
         self._clock = clock
@@ -165,7 +168,7 @@ class Control:
             listen_port=self.observed.config.bgp.port,
             connect_retry=float(self.observed.config.speaker.connect_retry),
             restarting=self.restarting,
-            forwarding=self.forwarding,
+            forwarding=FORWARDING,
         )
 
     def look_at_keys(self) -> None:
