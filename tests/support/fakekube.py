@@ -437,7 +437,7 @@ class _Handler(BaseHTTPRequestHandler):
                 watch = query.get("watch") in ("true", "1")
                 return (self._watch if watch else self._list)(name, resource, query)
             if path == resource.path and self.command == "POST":
-                return self._json(201, self.kube.store.put(name, self._body()))
+                return self._json(201, self._create(name, self._body()))
             if path.startswith(f"{resource.path}/"):
                 return self._one(name, path.rpartition("/")[2])
         raise Refused(404, "NotFound", "the server could not find the requested resource")
@@ -445,6 +445,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> Object:
         body: Object = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         return body
+
+    def _create(self, resource: str, thing: Object) -> Object:
+        store, name = self.kube.store, thing["metadata"]["name"]
+        with store.changed:
+            if ("", name) in store.objects[resource]:
+                raise Refused(409, "AlreadyExists", f'{resource} "{name}" already exists')
+            return store.put(resource, thing)
 
     def _one(self, resource: str, name: str) -> None:
         store = self.kube.store
@@ -454,6 +461,11 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             raise Refused(404, "NotFound", f'{resource} "{name}" not found')
         if self.command == "PUT":
+            version = body["metadata"].get("resourceVersion")
+            if version and version != found["metadata"]["resourceVersion"]:
+                raise Refused(
+                    409, "Conflict", "the object has been modified; please apply your changes"
+                )
             found = store.put(resource, body)
         elif self.command == "DELETE":
             found = store.delete(resource, name)
@@ -615,7 +627,7 @@ def load(kube: FakeKube, path: Path) -> None:
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description="a small Kubernetes API server for labs")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind")
+    parser.add_argument("--bind", dest="host", default="127.0.0.1", metavar="ADDRESS")
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument(
         "--objects", type=Path, metavar="FILE", help="YAML or JSON, as kubectl prints"
