@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ONLY ?=
 
-.PHONY: help setup setup-python setup-bench fmt check test interop interop-cni labs labs-containerlab bench demo docs lock clean
+.PHONY: help setup setup-python setup-bench fmt check test interop interop-cni labs labs-containerlab bench demo docs proto lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ demo: setup ## a cluster on this machine: nodes, sessions, routes, pods that pin
 
 docs: setup-python ## write the generated parts of docs/ anew
 	@scripts/docs
+
+proto: setup-python ## compile proto/*.proto for gRPC reflection (KNI)
+	@scripts/proto
 
 lock: ## resolve requirements.lock and requirements-dev.lock anew
 	@scripts/lock

@@ -1,0 +1,51 @@
+"""An attachment as it is stored: JSON with short, stable keys, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from kroute.model.errors import KrouteError
+from kroute.model.kni import Attachment, Domain, Generation, How, Phase, Wiring
+
+
+class Unreadable(KrouteError):
+    """A stored record that is none."""
+
+
+def write(attachment: Attachment) -> str:
+    """The record; equal attachments give equal texts."""
+    return json.dumps(asdict(attachment), sort_keys=True, separators=(",", ":"))
+
+
+def read(text: str) -> Attachment:
+    """The attachment of a record.
+
+    Raises:
+        Unreadable: it is not a record of this version.
+    """
+    try:
+        found: dict[str, Any] = json.loads(text)
+        wirings = tuple(Wiring(**{**w, "how": How(w["how"])}) for w in found.pop("wirings"))
+        phase, generation = Phase(found.pop("phase")), Generation(found.pop("generation"))
+        return Attachment(phase=phase, generation=generation, wirings=wirings, **found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unreadable(f"a stored attachment cannot be read: {error}") from error
+
+
+def write_domain(domain: Domain) -> str:
+    """The record of a namespace."""
+    return json.dumps(asdict(domain), sort_keys=True, separators=(",", ":"))
+
+
+def read_domain(text: str) -> Domain:
+    """The namespace of a record.
+
+    Raises:
+        Unreadable: it is not a record of this version.
+    """
+    try:
+        return Domain(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"a stored namespace cannot be read: {error}") from error
