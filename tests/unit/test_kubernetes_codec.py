@@ -99,8 +99,10 @@ def test_an_address_that_no_session_can_use_is_left_out_and_told(text: Any):
 
 
 @pytest.mark.parametrize(
-    "text", ["10.244.1.1/24", "10.244.1.0/33", "pods", "0.0.0.0/0", "::/0", "224.0.0.0/4", 7, None]
-)
+    "text",
+    ["10.244.1.1/24", "10.244.1.0/33", "10.244.1.0", "10.244.1.0/255.255.255.0", "pods", "0.0.0.0/0",
+     "::/0", "224.0.0.0/4", "127.0.0.0/8", "/", "/24", 7, None],
+)  # fmt: skip
 def test_a_podcidr_that_is_none_is_left_out_and_told(text: Any):
     found, told = complaints(spec={"podCIDRs": [text, "10.9.0.0/24"]})
     assert [str(c) for c in found.pod_cidrs] == ["10.9.0.0/24"]
@@ -118,15 +120,29 @@ def test_what_has_no_nodes_name_is_no_node(name: Any):
 
 def test_one_node_cannot_flood_the_report():
     many = [("InternalIP", f"bad{i}") for i in range(10_000)]
-    _, told = complaints(status=addresses(*many), spec={"podCIDRs": ["x" * 10_000] * 10_000})
-    assert len(told) <= 2 * MOST_ENTRIES
+    metadata = {"name": "n1", "labels": {f"l{i}": i for i in range(10_000)}}
+    _, told = complaints(
+        metadata=metadata, status=addresses(*many), spec={"podCIDRs": ["x" * 10_000] * 10_000}
+    )
+    assert len(told) <= 3 * MOST_ENTRIES
     assert max(map(len, told)) < 200
 
 
 def test_long_annotations_are_left_out():
     metadata = node_object(1)["metadata"]
-    metadata["annotations"] = {"short": "yes", "long": "x" * (LONGEST_ANNOTATION + 1), "odd": 7}
+    metadata["annotations"] = {"short": "yes", "long": "x" * (LONGEST_ANNOTATION + 1)}
     assert node(metadata=metadata).annotations == {"short": "yes"}
+
+
+@pytest.mark.parametrize("key", ["labels", "annotations"])
+@pytest.mark.parametrize("value", [True, 1, None, [], {}])
+def test_a_label_without_quotes_is_left_out_and_told(key: str, value: Any):
+    metadata = {**node_object(1)["metadata"], key: {"kroute.io/odd": value, "kroute.io/good": "1"}}
+    found, told = complaints(metadata=metadata)
+    assert getattr(found, key) == {"kroute.io/good": "1"}
+    assert told == [
+        f"metadata.{key}: 'kroute.io/odd' is no text; write its value in quotes; it is left out"
+    ]
 
 
 def test_nodes_hold_the_labels_that_they_share_once():

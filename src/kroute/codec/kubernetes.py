@@ -177,8 +177,8 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
         name=name,
         addresses=tuple(_addresses(thing, complain)),
         pod_cidrs=tuple(_pod_cidrs(thing, complain)),
-        labels=_strings(metadata.get("labels")),
-        annotations=_strings(metadata.get("annotations")),
+        labels=_strings(metadata, "labels", complain),
+        annotations=_strings(metadata, "annotations", complain),
         created=_string(metadata.get("creationTimestamp")),
         uid=_string(metadata.get("uid")),
         unschedulable=_mapping(thing, "spec").get("unschedulable") is True,
@@ -220,15 +220,21 @@ def _pod_cidrs(thing: Any, complain: _Complain) -> Iterator[Prefix]:
     entries = listed if isinstance(listed, list) else [listed]
     texts = [t if isinstance(t, str) else _shown(t) for t in entries[:MOST_ENTRIES]]
     for text in dict.fromkeys(texts):
-        try:
-            prefix = ip_network(text)
-        except ValueError:
+        if (prefix := _prefix(text)) is None:
             complain("spec.podCIDRs", f"{_shown(text)} is no prefix without host bits")
-            continue
-        if prefix.prefixlen == 0 or prefix.is_multicast:
+        elif not prefix.prefixlen or prefix.is_multicast or prefix.is_loopback:
             complain("spec.podCIDRs", f"{text} is no range of pods")
         else:
             yield prefix
+
+
+def _prefix(text: str) -> Prefix | None:
+    """A prefix as ``net.ParseCIDR`` takes it: the length is there, and no netmask."""
+    address, _, length = text.partition("/")
+    try:
+        return ip_network(text) if address and length.isdecimal() else None
+    except ValueError:
+        return None
 
 
 def _mapping(thing: Any, key: str) -> Mapping[str, Any]:
@@ -236,15 +242,19 @@ def _mapping(thing: Any, key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _strings(value: Any) -> dict[str, str]:
+def _strings(metadata: Mapping[str, Any], key: str, complain: _Complain) -> dict[str, str]:
     """Labels or annotations. Nodes share most keys and many values: those are held once."""
-    if not isinstance(value, dict):
-        return {}
-    return {
-        intern(str(k)): intern(v)
-        for k, v in value.items()
-        if isinstance(v, str) and len(v) <= LONGEST_ANNOTATION
-    }
+    found: dict[str, str] = {}
+    refused: list[str] = []
+    for name, value in _mapping(metadata, key).items():
+        if not isinstance(value, str):
+            refused.append(name)
+        elif len(value) <= LONGEST_ANNOTATION:
+            found[intern(str(name))] = intern(value)
+    for name in refused[:MOST_ENTRIES]:
+        # `true` without quotes in a file written by hand, mostly; the API server refuses it as well.
+        complain(f"metadata.{key}", f"{_shown(name)} is no text; write its value in quotes")
+    return found
 
 
 def _string(value: Any) -> str:
