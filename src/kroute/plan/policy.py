@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, SegmentType
@@ -66,10 +67,11 @@ def acceptance(
 
 def import_refusal(peer: Peer, attributes: Attributes, me: Self) -> Reason | None:
     """Why a path must not be used whatever its prefix: loops and impossible next hops; None if it may be."""
-    if any(peer.local_asn in s.asns for s in attributes.as_path):
-        return Reason(
-            Why.AS_PATH_LOOP, f"our AS {peer.local_asn} is in its AS path (RFC 4271 §9.1.2)"
-        )
+    for segment in attributes.as_path:
+        if peer.local_asn in segment.asns:
+            return Reason(
+                Why.AS_PATH_LOOP, f"our AS {peer.local_asn} is in its AS path (RFC 4271 §9.1.2)"
+            )
     if attributes.originator_id == me.router_id:
         return Reason(
             Why.ORIGINATOR_LOOP,
@@ -86,6 +88,11 @@ def _nexthop_refusal(nexthop: bytes, me: Self) -> Reason | None:
             Why.OWN_NEXTHOP,
             f"its next hop {address_of(nexthop)} is our own address (RFC 4271 §5.1.3)",
         )
+    return _no_host(nexthop)
+
+
+@lru_cache(maxsize=4096)
+def _no_host(nexthop: bytes) -> Reason | None:
     if len(nexthop) not in (4, 16):
         return Reason(Why.BAD_NEXTHOP, "it has no next hop")
     address = address_of(nexthop)

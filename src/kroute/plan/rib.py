@@ -172,6 +172,8 @@ class Rib:
     def _decide(self, family: Family, dirty: Iterable[Nlri]) -> dict[Nlri, Change]:
         candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
         moved = self._moved
+        chosen: dict[tuple[Path, ...], Selection | None] = {}
+        """What was selected of equal rivals in this turn: routes that two reflectors tell share one answer."""
         changed: dict[Nlri, Change] = {}
         for nlri in dirty:
             rivals = candidates.get(nlri)
@@ -181,7 +183,11 @@ class Rib:
             elif type(rivals) is Path:
                 now = rivals if rivals.eligible else None
             else:
-                now = select(rivals, legs)  # type: ignore[arg-type]
+                assert isinstance(rivals, tuple)
+                try:
+                    now = chosen[rivals]
+                except KeyError:
+                    now = chosen[rivals] = select(rivals, legs)
             before = loc.get(nlri)
             if now is None:
                 if before is None:
