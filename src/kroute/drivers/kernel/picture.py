@@ -43,6 +43,8 @@ class Picture:
         self._addresses: set[tuple[int, Interface]] = set()
         self._routes: dict[Destination, dict[Owner, set[KernelRoute]]] = {}
         self._oifs: Counter[int] = Counter()
+        self._dead: set[int] = set()
+        """Interfaces of dead legs, which come back to life without a word."""
         self._count = self._left_out = 0
         self._sorted: tuple[KernelRoute, ...] | None = ()
 
@@ -59,7 +61,7 @@ class Picture:
         )
 
     def hear(self, message: Message) -> bool:
-        """Take an event, or a message of a dump. True if routes may have gone that nobody tells of.
+        """Take an event, or a message of a dump. True if routes may have changed that nobody tells of.
 
         Raises:
             MalformedMessage: the message is no good; the picture is as before.
@@ -86,7 +88,9 @@ class Picture:
         if message.kind == RTM_NEWLINK:
             before = self._links.get(link.index)
             self._links[link.index] = link
-            return before is not None and before.up and not link.up and self._leads(link.index)
+            if before is None or before.up == link.up:
+                return False
+            return link.index in self._dead if link.up else self._leads(link.index)
         self._links.pop(link.index, None)
         self._addresses = {pair for pair in self._addresses if pair[0] != link.index}
         return self._leads(link.index)
@@ -98,7 +102,7 @@ class Picture:
         pair = (address.ifindex, address.interface)
         if message.kind == RTM_NEWADDR and address.usable:
             self._addresses.add(pair)
-            return False
+            return address.ifindex in self._dead
         self._addresses.discard(pair)
         return message.kind == RTM_DELADDR and self._leads(address.ifindex)
 
@@ -124,6 +128,7 @@ class Picture:
     def _put(self, family: Family, nlri: Nlri, form: RouteForm) -> None:
         if family is Family.IPV6 and _is_noise(nlri):
             return
+        self._dead.update(leg.oif for leg in form.dead)
         destination, owner = (family, nlri), (form.metric, form.protocol)
         held = self._routes.get(destination, {}).get(owner)
         if held is None and self._count >= self._routes_kept:

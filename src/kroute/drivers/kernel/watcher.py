@@ -7,6 +7,7 @@ are read in a thread, as a table may hold a million routes of others.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Collection
 from socket import htons
 from time import monotonic
@@ -30,7 +31,7 @@ from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_link import addresses_request, links_request
 from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEncoder
 from kroute.drivers.kernel.picture import Picture
-from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket
+from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket, reason_of
 from kroute.model.errors import DriverError
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
@@ -55,6 +56,7 @@ class KernelWatcher:
         routes_kept: int = 10_000,
         settle: float = 0.05,
         audit_interval: float = 60.0,
+        event_buffer: int = 8 << 20,
         netns: str | None = None,
     ) -> None:
         """Open the socket; nothing is read before :meth:`start`.
@@ -66,6 +68,7 @@ class KernelWatcher:
             routes_kept: most routes of others that are kept; beyond that they are counted.
             settle: seconds between a change and the call, so that a flock of changes makes one call.
             audit_interval: seconds between two readings of everything.
+            event_buffer: octets of events that the kernel keeps for us.
             netns: path of a network namespace to observe, for tests.
 
         Raises:
@@ -81,7 +84,7 @@ class KernelWatcher:
         self._picture_options = {"table": table, "ours": ours, "routes_kept": routes_kept}
         self._picture = self._empty()
         self._table, self._ours = table, tuple(ours)
-        self._socket = RouteSocket(netns=netns, groups=_GROUPS)
+        self._socket = RouteSocket(netns=netns, groups=_GROUPS, buffer=event_buffer)
         self._socket.filter(_filter(self._ours, table))
         self._meanwhile: list[Message] = []
         self._loading: asyncio.Task[None] | None = None
@@ -214,8 +217,8 @@ class KernelWatcher:
             for datagram in reader.dump(request):
                 for message in messages(datagram):
                     if message.kind in (NLMSG_DONE, NLMSG_ERROR):
-                        if error_of(message).errno:
-                            raise DriverError(f"kernel dump: {error_of(message).text}")
+                        if (said := error_of(message)).errno:
+                            raise DriverError(f"kernel dump: {reason_of(said)}")
                         return found
                     found.append(message)
         finally:
@@ -233,9 +236,11 @@ class KernelWatcher:
                         break
             finally:
                 reader.close()
+            if dump.refusal is not None and dump.refusal.errno != errno.ENOENT:
+                raise DriverError(f"route dump: {reason_of(dump.refusal)}")
             if not dump.interrupted:
-                return dump
-        return dump
+                break
+        return dump  # of a table that changes all the time, the last try; events tell the rest
 
 
 def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:
