@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Kroute, RouteMonitor, Site
+from support.daemon_hostile import ScriptedRouter
 from support.daemon_peers import Bird, Frr, bird_session, frr_session
 from support.netns import Namespace, wait_for
 
@@ -75,3 +76,117 @@ def test_a_helper_forwards_to_a_node_that_restarts_all_the_time(
         )
         assert router.path(POD4)
         assert not monitor.deleted(POD4)
+
+
+def test_end_of_rib_goes_out_for_each_family(site: Site) -> None:
+    router = frr(site, site.host("p", 2))
+    kroute(site)
+
+    def ended() -> dict[str, bool]:
+        said = router.show(f"show bgp neighbors {K4}").get(K4, {}).get("gracefulRestartInfo", {})
+        found: dict[str, bool] = said.get("endOfRibRecv", {})
+        return found
+
+    wait_for(lambda: ended() == {"ipv4Unicast": True, "ipv6Unicast": True}, 15, f"{ended()}")
+
+
+def test_routes_of_a_neighbour_that_restarts_stay_in_the_kernel_all_the_time(site: Site) -> None:
+    router = bird(site, site.host("p", 2))
+    router.announce(NET4, NET6)
+    node = kroute(site)
+    node.has(NET4, NET6)
+    with RouteMonitor(node.where) as monitor:
+        router.end(signal.SIGKILL)
+        wait_for(lambda: node.peer("peer/p")["state"] != "established", 15, "the loss")
+        assert node.peer("peer/p")["stale"] == 2
+        assert node.route(NET4)["stale"]
+        assert set(node.kernel()) == {NET4, NET6}
+        router.statics.remove(NET6)
+        router.start()
+        node.established("peer/p")
+        node.has(NET4)
+        assert node.peer("peer/p")["stale"] == 0
+        assert not node.route(NET4)["stale"]
+        assert monitor.deleted(NET6)
+        assert not monitor.deleted(NET4)
+
+
+def test_routes_of_a_neighbour_that_does_not_come_back_go_when_its_restart_time_is_over(
+    site: Site,
+) -> None:
+    router = bird(site, site.host("p", 2), restart_time=3)
+    router.announce(NET4)
+    node = kroute(site)
+    node.has(NET4)
+    router.end(signal.SIGKILL)
+    wait_for(lambda: node.peer("peer/p")["stale"] == 1, 15, "the loss")
+    assert set(node.kernel()) == {NET4}
+    node.has()
+    assert node.route(NET4) == {}
+
+
+def test_stale_routes_of_a_neighbour_that_is_back_but_never_ends_go_after_the_stale_time(
+    site: Site,
+) -> None:
+    where = site.host("p", 2)
+    router = bird(site, where)
+    router.announce(NET4)
+    node = kroute(site, bgp={"gracefulRestart": {"staleTime": 2}})
+    node.has(NET4)
+    router.end(signal.SIGKILL)
+    wait_for(lambda: node.peer("peer/p")["stale"] == 1, 15, "the loss")
+    silent = ScriptedRouter(where, P4, OTHER, restart=(1, 2))
+    silent.meet(K4)
+    node.established("peer/p")
+    assert set(node.kernel()) == {NET4}, "it says that it kept forwarding"
+    node.has()
+    silent.close()
+
+
+def test_a_neighbour_that_lost_its_forwarding_state_loses_its_stale_routes_at_once(
+    site: Site,
+) -> None:
+    where = site.host("p", 2)
+    router = bird(site, where)
+    router.announce(NET4)
+    node = kroute(site)
+    node.has(NET4)
+    router.end(signal.SIGKILL)
+    wait_for(lambda: node.peer("peer/p")["stale"] == 1, 15, "the loss")
+    amnesiac = ScriptedRouter(where, P4, OTHER, restart=())
+    amnesiac.meet(K4)
+    node.established("peer/p")
+    node.has()
+    amnesiac.close()
+
+
+def test_a_notification_flushes_where_rfc_8538_is_not_spoken(site: Site) -> None:
+    router = bird(site, site.host("p", 2))
+    router.announce(NET4)
+    node = kroute(site)
+    node.has(NET4)
+    router.ask("disable k")
+    node.has()
+    assert "administrative shutdown" in node.peer("peer/p")["reason"]
+
+
+def test_a_notification_keeps_routes_where_rfc_8538_is_spoken_unless_it_is_a_hard_reset(
+    site: Site,
+) -> None:
+    lines = " bgp graceful-restart notification\n bgp graceful-restart preserve-fw-state\n"
+    lines += " no bgp hard-administrative-reset\n"
+    router = frr(site, site.host("p", 2), lines)
+    router.announce(NET4)
+    node = kroute(site)
+    node.has(NET4)
+    flaps = node.peer("peer/p")["flaps"]
+    with RouteMonitor(node.where) as ours:
+        router.run("clear bgp *")
+        wait_for(lambda: node.peer("peer/p")["flaps"] == flaps + 1, 15, "the reset")
+        node.established("peer/p")
+        wait_for(lambda: not node.peer("peer/p")["stale"], 15, "End-of-RIB")
+        assert not ours.deleted(NET4)
+    router.run("configure terminal", f"router bgp {OTHER}", "bgp hard-administrative-reset")
+    with RouteMonitor(node.where) as ours:
+        router.run("clear bgp *")
+        wait_for(lambda: ours.deleted(NET4), 15, "the hard reset to flush")

@@ -318,7 +318,7 @@ class RouteMonitor:
         self._where = where
 
     def __enter__(self) -> Self:
-        self._out = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        self._out = tempfile.NamedTemporaryFile()
         self._process = self._where.popen(["ip", "monitor", "route"], stdout=self._out)
         probe = "203.0.113.255"
         # It listens once it has heard of a route of our own.

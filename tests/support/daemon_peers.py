@@ -184,14 +184,15 @@ class Frr(_Program):
         self._spawn(f"{self._DAEMONS}/{program}", "--vty_socket", str(f), *options.split())
         wait_for((f / f"{program}.vty").exists, what=f"{program} to listen")
 
-    def _vtysh(self, *commands: str) -> str:
+    def run(self, *commands: str) -> str:
+        """What ``vtysh`` prints for commands given one after the other."""
         words = [word for command in commands for word in ("-c", command)]
         return self.where.run(["vtysh", "--vty_socket", str(self.folder), *words], check=False)
 
     def show(self, command: str) -> Any:
         """What ``vtysh`` answers in JSON."""
         try:
-            return json.loads(self._vtysh(f"{command} json") or "{}")
+            return json.loads(self.run(f"{command} json") or "{}")
         except json.JSONDecodeError:
             return {}
 
@@ -203,7 +204,7 @@ class Frr(_Program):
 
     def _network(self, line: str, prefix: str) -> None:
         family = "ipv6" if ":" in prefix else "ipv4"
-        self._vtysh(
+        self.run(
             "configure terminal", f"router bgp {self.asn}", f"address-family {family} unicast", line
         )
 
