@@ -46,6 +46,11 @@ _QUAD: Final = (
     "a dotted quad such as 192.0.2.1, not 0.0.0.0",
 )
 _PLACE: Final = (r"[\s\S]+", "a path, not an empty one")
+# `kroute cleanup` removes these folders whole: neither / nor one that the system is made of.
+_OWN_FOLDER: Final = (
+    r"(?:/(?!\.{1,2}(?:/|$))[^/]+){2,}/?",
+    "the absolute path of a folder of our own, not directly under /",
+)
 
 PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "bridge": (
@@ -63,8 +68,8 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "path": _PLACE,
     "directory": _PLACE,
     "binDirectories": _PLACE,
-    "run": _PLACE,
-    "state": _PLACE,
+    "run": _OWN_FOLDER,
+    "state": _OWN_FOLDER,
     "user": (r"[^\s:]+", "the name of a user"),
 }
 """Form of a text, by its key, with words for it."""
