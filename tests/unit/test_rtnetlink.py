@@ -128,6 +128,16 @@ def test_a_dump_is_grouped_by_form_whether_its_datagrams_are_uniform_or_not() ->
     assert by_oif == {(3, 201): 8, (4, 201): 6, (4, 0): 1}
 
 
+def test_forms_that_are_not_wanted_are_passed_over() -> None:
+    uniform = b"".join(route(f"10.0.{i}.0/24", 3) for i in range(4))
+    mixed = b"".join(route(f"10.1.{i}.0/24", 3 + i % 2) for i in range(4))
+    dump = RouteDump(Family.IPV4, lambda form: form.nexthops[0].oif == 4)
+    for datagram in (uniform, mixed, uniform + route("0.0.0.0/0", 4)):
+        dump.feed(datagram)
+    (nlris,) = dump.routes.values()
+    assert nlris == [nlri("10.1.1.0/24"), nlri("10.1.3.0/24"), nlri("0.0.0.0/0")]
+
+
 def test_an_interrupted_dump_says_so() -> None:
     for extra in (b"", route("0.0.0.0/0", 3)):
         dump = RouteDump(Family.IPV4)

@@ -6,6 +6,7 @@ datagram is cut into columns by :mod:`struct` at C speed; any other goes message
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct, pack
 
 from kroute.codec.rtnetlink import (
@@ -29,17 +30,20 @@ class RouteDump:
     """Collects the datagrams that answer one dump request.
 
     ``routes`` holds the prefixes of each form; ``interrupted`` says that the table changed in between so that
-    the dump must be repeated; ``refusal`` what the kernel had against the request.
+    the dump must be repeated; ``refusal`` what the kernel had against the request. Routes of forms that are
+    not ``wanted`` are passed over.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(
+        self, family: Family, wanted: Callable[[RouteForm], bool] = lambda _form: True
+    ) -> None:
         self.routes: dict[RouteForm, list[Nlri]] = {}
         self.interrupted = False
         self.refusal: KernelError | None = None
-        self._family = family
+        self._family, self._wanted = family, wanted
         self._size = family.bits >> 3
         self._destination = pack("=HH", 4 + self._size, RTA_DST)
-        self._groups: dict[bytes, tuple[list[Nlri], int]] = {}
+        self._groups: dict[bytes, tuple[list[Nlri] | None, int]] = {}
 
     def feed(self, datagram: bytes) -> bool:
         """Take one datagram; true when the dump has ended.
@@ -62,7 +66,7 @@ class RouteDump:
 
     def _add(self, body: bytes) -> None:
         family, nlri, form = decode_route(body)
-        if family is self._family:
+        if family is self._family and self._wanted(form):
             self.routes.setdefault(form, []).append(nlri)
 
     def _feed_columns(self, datagram: bytes) -> bool:
@@ -87,17 +91,19 @@ class RouteDump:
         if len(set(fronts)) == 1 and len(set(tails)) == 1:
             group, octets = self._group(fronts[0], addresses[0], tails[0])
             plen = fronts[0][17:18]
-            group += [plen + address[:octets] for address in addresses]
+            if group is not None:
+                group += [plen + address[:octets] for address in addresses]
             return True
         for front, address, tail in zip(fronts, addresses, tails, strict=True):
             group, octets = self._groups.get(front + tail) or self._group(front, address, tail)
-            group.append(front[17:18] + address[:octets])
+            if group is not None:
+                group.append(front[17:18] + address[:octets])
         return True
 
-    def _group(self, front: bytes, address: bytes, tail: bytes) -> tuple[list[Nlri], int]:
+    def _group(self, front: bytes, address: bytes, tail: bytes) -> tuple[list[Nlri] | None, int]:
         """Where prefixes of messages with this front and tail go, and how many octets they have."""
         if (found := self._groups.get(front + tail)) is None:
             _, nlri, form = decode_route(front[16:] + address + tail)
-            group = self.routes.setdefault(form, [])
+            group = self.routes.setdefault(form, []) if self._wanted(form) else None
             found = self._groups[front + tail] = group, len(nlri) - 1
         return found

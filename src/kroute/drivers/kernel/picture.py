@@ -77,7 +77,7 @@ class Picture:
 
     def add_routes(self, family: Family, form: RouteForm, nlris: Iterable[Nlri]) -> None:
         """Take routes of a dump."""
-        if self._concerns(form):
+        if self.concerns(form):
             for nlri in nlris:
                 self._put(family, nlri, form)
 
@@ -113,7 +113,7 @@ class Picture:
                 each for each in self._routes.get(destination, ()) if each[0] == form.metric
             ]:
                 self._set(destination, owner, set())
-        if not self._concerns(form):
+        if not self.concerns(form):
             return
         if event.added:
             self._put(event.family, event.nlri, form)
@@ -149,7 +149,8 @@ class Picture:
         self._oifs.subtract(leg.oif for leg in before or ())
         self._oifs.update(leg.oif for leg in legs)
 
-    def _concerns(self, form: RouteForm) -> bool:
+    def concerns(self, form: RouteForm) -> bool:
+        """Whether routes of this form belong into the picture."""
         return (
             form.table == self._table
             and form.protocol not in self._ours

@@ -29,7 +29,7 @@ from kroute.codec.rtnetlink import (
 )
 from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_link import addresses_request, links_request
-from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEncoder
+from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEncoder, RouteForm
 from kroute.drivers.kernel.picture import Picture
 from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket, reason_of
 from kroute.model.errors import DriverError
@@ -206,7 +206,7 @@ class KernelWatcher:
             for message in self._answers(request):
                 picture.hear(message)
         for family in Family:
-            for form, nlris in self._routes(family).routes.items():
+            for form, nlris in self._routes(family, picture.concerns).routes.items():
                 picture.add_routes(family, form, nlris)
         return picture
 
@@ -225,10 +225,10 @@ class KernelWatcher:
             reader.close()
         return found
 
-    def _routes(self, family: Family) -> RouteDump:
+    def _routes(self, family: Family, wanted: Callable[[RouteForm], bool]) -> RouteDump:
         request = RouteEncoder(table=self._table, protocol=0, metric=0).dump(family)
         for _ in range(_DUMP_ATTEMPTS):
-            dump = RouteDump(family)
+            dump = RouteDump(family, wanted)
             reader = RouteSocket(netns=self._netns)
             try:
                 for datagram in reader.dump(request):
