@@ -24,6 +24,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
+from kroute.plan import resolve
 from kroute.plan.decision import explain
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.policy import EVERYTHING, Acceptance, Self
@@ -95,6 +96,7 @@ any_attributes = st.builds(
     originator_id=mostly(None, SELF.router_id, packed("192.0.2.99")),
     cluster_list=mostly((), (packed(CLUSTER),), (packed("10.0.0.8"),)),
 )
+REMEMBERED = resolve.REMEMBERED
 NUMBERS = range(2, 6)
 any_number = st.sampled_from(NUMBERS)
 
@@ -179,6 +181,7 @@ class History(RuleBasedStateMachine):
     def begin(self, legs: int, data: st.DataObject) -> None:
         """Four peers, most of them up and known to announce something, so that no step is idle."""
         self.legs = legs
+        resolve.REMEMBERED = data.draw(st.sampled_from([REMEMBERED, 2]))
         self.kernel: KernelState = KERNELS[0]
         self.me = SELVES[0]
         self.own = OWN[0]
@@ -363,6 +366,7 @@ class History(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "listener"):
             self.look()
+            resolve.REMEMBERED = REMEMBERED
 
 
 History.TestCase.settings = settings(max_examples=800, stateful_step_count=40, deadline=None)

@@ -8,6 +8,7 @@ import pytest
 
 from kroute.model.bgp import PeerKind
 from kroute.model.reason import Why
+from kroute.plan import resolve
 from kroute.plan.decision import ineligible
 from kroute.plan.paths import Multipath, Path
 from kroute.plan.policy import Acceptance, Self
@@ -242,6 +243,19 @@ def test_next_hops_resolve_by_connected_networks_and_others_routes(routes: list,
     node.world(kernel(*routes))
     node.flush()
     assert node.routes == ({} if legs is None else {POD: legs})
+
+
+def test_a_peer_that_makes_up_next_hops_does_not_fill_the_memory_and_nothing_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(resolve, "REMEMBERED", 10)
+    node = learned(POD)
+    for number in range(50):
+        node.learn(N3, attributes(f"198.51.100.{number}"), "10.9.9.0/24")
+    node.flush()
+    node.world(kernel(connected("192.0.2.0/24", oif=2)))
+    node.flush()
+    assert node.routes == {POD: hop("192.0.2.2", 2)}
 
 
 # --- acceptance -------------------------------------------------------------------------------------

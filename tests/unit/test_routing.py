@@ -593,3 +593,11 @@ def test_a_client_that_returns_under_another_router_id_is_ranked_and_passed_on_b
     node.forget(CLIENTS[1], POD)
     node.flush()
     assert node.heard(third)[n(POD)].originator_id == packed("192.0.2.99")
+
+
+def test_a_path_that_changes_again_and_again_is_told_as_it_is_now():
+    node = reflector()
+    for med in range(1500):
+        node.learn(CLIENTS[0], attributes("192.0.2.2", med=med), POD)
+        node.flush()
+    assert node.heard(CLIENTS[1].name)[n(POD)].med == 1499

@@ -17,6 +17,9 @@ from kroute.model.net import Family
 RTN_UNICAST = 1
 """linux/rtnetlink.h; other types (blackhole, unreachable) lead nowhere, nor do less specific routes below them."""
 
+REMEMBERED = 100_000
+"""Next hops whose resolution is remembered: more than nodes there are, and a bound to what a peer can make up."""
+
 CONNECTED_METRIC = 0
 ROUTED_METRIC = 1
 
@@ -33,6 +36,7 @@ class Resolver:
 
     def __init__(self, state: KernelState | None) -> None:
         self._cache: dict[bytes, Resolution | None] = {}
+        self._forgot = False
         self._tables: dict[int, list[tuple[int, dict[int, KernelRoute]]]] = {4: [], 16: []}
         if state is not None:
             up = {link.index for link in state.links if link.up}
@@ -46,18 +50,24 @@ class Resolver:
         try:
             return self._cache[nexthop]
         except KeyError:
+            if len(self._cache) >= REMEMBERED:
+                self._cache.clear()
+                self._forgot = True
             found = self._cache[nexthop] = self._lookup(nexthop)
             return found
 
-    def differs(self, other: Resolver) -> frozenset[bytes]:
-        """The next hops asked of the other resolver that this one leads to differently."""
+    def differs(self, other: Resolver) -> frozenset[bytes] | None:
+        """The next hops asked of the other resolver that this one leads to differently; None if it does not know
+        any more what it was asked.
+        """
+        if other._forgot:
+            return None
         return frozenset(hop for hop, found in other._cache.items() if self.resolve(hop) != found)
 
     def _lookup(self, nexthop: bytes) -> Resolution | None:
-        size = len(nexthop)
         number = int.from_bytes(nexthop, "big")
-        for length, table in self._tables.get(size, ()):
-            route = table.get(number >> (size * 8 - length))
+        for shift, table in self._tables.get(len(nexthop), ()):
+            route = table.get(number >> shift)
             if route is not None and route.kind != RTN_UNICAST:
                 return None
             if route is not None:
@@ -73,7 +83,7 @@ _SIZES = ((Family.IPV4, 4), (Family.IPV6, 16))
 def _by_length(
     routes: Iterable[KernelRoute], family: Family
 ) -> list[tuple[int, dict[int, KernelRoute]]]:
-    """Longest prefixes first: their length, and the lowest-metric route of each prefix."""
+    """Longest prefixes first: how far to shift an address, and the lowest-metric route of each prefix."""
     tables: dict[int, dict[int, KernelRoute]] = {}
     for route in sorted((r for r in routes if r.family is family), key=lambda r: -r.metric):
         length = route.prefix[0]
@@ -81,4 +91,4 @@ def _by_length(
             family.bits - length
         )
         tables.setdefault(length, {})[number] = route
-    return sorted(tables.items(), reverse=True)
+    return [(family.bits - length, tables[length]) for length in sorted(tables, reverse=True)]

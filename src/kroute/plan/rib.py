@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes, Peer
+from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.plan.decision import select
 from kroute.plan.paths import Path, Selection, Source
@@ -48,11 +49,15 @@ class AdjRibIn:
         return path.refused_twin(self.acceptance.refusal())
 
 
-class Change(NamedTuple):
-    """What :meth:`Rib.decide` found for one prefix: its selection, and whether the kernel's legs are as they were."""
+class Decided(NamedTuple):
+    """What :meth:`Rib.decide` found in one family."""
 
-    now: Selection | None
-    same_legs: bool
+    selected: dict[Nlri, Selection | None]
+    """Every prefix decided anew."""
+    kernel: dict[Nlri, Nexthops | None]
+    """Of these, the legs of those whose legs are not as they were; None: not for the kernel (any more)."""
+    own: bool
+    """Whether what this node announces of its own may have changed; most batches are others' routes alone."""
 
 
 class Rib:
@@ -68,6 +73,7 @@ class Rib:
         self._moved: set[Path] = set()
         """Paths whose legs changed since the last decision: what they say now is not what was installed."""
         self._epoch = object()
+        self._own_touched = False
 
     # --- learning ----------------------------------------------------------------------------------
 
@@ -80,6 +86,7 @@ class Rib:
     def learn(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
         """A peer announces prefixes with a judged attribute block."""
         table = rib.tables[family]
+        self._own_touched |= rib.source.peer is None
         if path.epoch is not self._epoch:
             self._rejudge(path)
         if len(table) + len(nlris) > rib.limit:
@@ -112,6 +119,7 @@ class Rib:
     def forget(self, rib: AdjRibIn, family: Family, nlris: Iterable[Nlri]) -> None:
         """A peer withdraws prefixes; unknown ones are no error (RFC 4271 §4.3)."""
         table = rib.tables[family]
+        self._own_touched |= rib.source.peer is None
         candidates = self.candidates[family]
         dirty = self._dirty[family]
         stale = rib.stale.get(family)
@@ -159,22 +167,24 @@ class Rib:
 
     # --- deciding ----------------------------------------------------------------------------------
 
-    def decide(self) -> dict[Family, dict[Nlri, Change]]:
-        """Select anew for every changed prefix; the prefixes whose selection changed."""
-        changed: dict[Family, dict[Nlri, Change]] = {}
+    def decide(self) -> dict[Family, Decided]:
+        """Select anew for every changed prefix."""
+        decided = {}
         for family, dirty in self._dirty.items():
             if dirty:
                 self._dirty[family] = {}
-                changed[family] = self._decide(family, dirty)
+                decided[family] = self._decide(family, dirty)
         self._moved.clear()
-        return changed
+        self._own_touched = False
+        return decided
 
-    def _decide(self, family: Family, dirty: Iterable[Nlri]) -> dict[Nlri, Change]:
+    def _decide(self, family: Family, dirty: Iterable[Nlri]) -> Decided:
         candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
         moved = self._moved
         chosen: dict[tuple[Path, ...], Selection | None] = {}
         """What was selected of equal rivals in this turn: routes that two reflectors tell share one answer."""
-        changed: dict[Nlri, Change] = {}
+        selected: dict[Nlri, Selection | None] = {}
+        kernel: dict[Nlri, Nexthops | None] = {}
         for nlri in dirty:
             rivals = candidates.get(nlri)
             now: Selection | None
@@ -189,16 +199,19 @@ class Rib:
                 except KeyError:
                     now = chosen[rivals] = select(rivals, legs)
             before = loc.get(nlri)
-            if now is None:
-                if before is None:
-                    continue
-                del loc[nlri]
-                same = before.nexthops is None
-            else:
+            if now is not None:
                 loc[nlri] = now
-                same = now.nexthops == (None if before is None else before.nexthops)
-            changed[nlri] = Change(now, same and not (moved and before in moved))
-        return changed
+                hops = now.nexthops
+            elif before is not None:
+                del loc[nlri]
+                hops = None
+            else:
+                continue
+            selected[nlri] = now
+            installed = None if before is None else before.nexthops
+            if hops is not installed and (hops != installed) or (moved and before in moved):
+                kernel[nlri] = hops
+        return Decided(selected, kernel, self._own_touched)
 
     def rivals(self, family: Family, nlri: Nlri) -> tuple[Path, ...]:
         """Every path known for a prefix, eligible or not."""
@@ -212,13 +225,21 @@ class Rib:
         moved = resolver.differs(self.resolver)
         same_self = me == self.me
         self.me, self.resolver = me, resolver
-        if same_self and not moved:
+        if same_self and moved is not None and not moved:
             return
         # Paths that stand in no table now, but may be announced again, see by the epoch that they are out of date.
         self._epoch = object()
+        concerned = None if not same_self else moved
         for rib in ribs:
             paths = {id(p): p for table in rib.tables.values() for p in table.values()}
-            self._touch(rib, {key for key, path in paths.items() if self._rejudge(path)})
+            self._touch(rib, {k for k, path in paths.items() if self._is_changed(path, concerned)})
+
+    def _is_changed(self, path: Path, concerned: frozenset[bytes] | None) -> bool:
+        """Judge a path again if its next hop is concerned (None: all are); whether the verdict is another."""
+        if concerned is not None and path.attributes.nexthop not in concerned:
+            path.epoch = self._epoch
+            return False
+        return self._rejudge(path)
 
     def accept(self, rib: AdjRibIn, acceptance: Acceptance) -> None:
         """A peer's acceptance changed: its stored announcements are judged by the new one, no refresh needed."""
