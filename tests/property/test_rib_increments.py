@@ -369,5 +369,5 @@ class History(RuleBasedStateMachine):
             resolve.REMEMBERED = REMEMBERED
 
 
-History.TestCase.settings = settings(max_examples=800, stateful_step_count=40, deadline=None)
+History.TestCase.settings = settings(max_examples=600, stateful_step_count=40, deadline=None)
 test_any_history_ends_where_its_result_begins = History.TestCase
