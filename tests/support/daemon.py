@@ -263,11 +263,10 @@ class Kroute:
     def established(self, *names: str, timeout: float = START) -> None:
         """Wait until these sessions are up and their peers have said End-of-RIB where they say it at all."""
         for name in names:
-            wait_for(
-                lambda name=name: self.peer(name).get("state") == "established",
-                timeout,
-                f"{self.name}: session {name}: {self.peer(name).get('reason')}",
-            )
+            try:
+                wait_for(lambda name=name: self.peer(name)["state"] == "established", timeout)
+            except AssertionError:
+                raise AssertionError(f"{self.name}: no session: {self.peer(name)}") from None
 
     def route(self, prefix: str) -> Tree:
         """One row of `kroute show routes`; empty if there is none."""
@@ -285,11 +284,20 @@ class Kroute:
 
     def has(self, *prefixes: str, timeout: float = START) -> None:
         """Wait until our routes in the kernel are exactly those to these prefixes."""
-        wait_for(
-            lambda: set(self.kernel()) == set(prefixes),
-            timeout,
-            f"{self.name}: {sorted(prefixes)} in the kernel, not {sorted(self.kernel())}",
-        )
+        try:
+            wait_for(lambda: set(self.kernel()) == set(prefixes), timeout)
+        except AssertionError:
+            found = f"{self.name} has {sorted(self.kernel())}, not {sorted(prefixes)}"
+            raise AssertionError(f"{found}; {self.ask('routes')}") from None
+
+
+def reaches(where: Namespace, target: str, timeout: float = START) -> None:
+    """Wait until a ping is answered: the first one of all may wait for neighbour discovery."""
+    wait_for(
+        lambda: "1 received" in where.run(["ping", "-c1", "-W1", target], check=False),
+        timeout,
+        f"{target} to answer {where.name}",
+    )
 
 
 def kernel_routes(where: Namespace, protocol: str) -> dict[str, set[str]]:
@@ -377,13 +385,7 @@ class Stream:
 def nothing_lost(*routes: tuple[Namespace, str]) -> Iterator[None]:
     """While the block runs, echo requests along (namespace, target) routes are all answered."""
     for where, target in routes:
-        wait_for(
-            lambda where=where, target=target: (
-                "1 received" in where.run(["ping", "-c1", "-W1", target], check=False)
-            ),
-            START,
-            f"{target} to answer {where.name}",
-        )
+        reaches(where, target)
     streams = [Stream(where, target) for where, target in routes]
     began = time.monotonic()
     yield
