@@ -8,6 +8,7 @@ few microseconds.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -57,18 +58,51 @@ async def changes(
 ) -> AsyncIterator[Signature]:
     """A signature whenever it is another one than before and has settled; also, changed or not, when woken."""
     wake = asyncio.Event() if wake is None else wake
-    while True:
-        now = await asyncio.to_thread(signature, path, patterns)
-        if now != seen:
-            seen = await _settled(path, patterns, now) if _is_recent(now) else now
+    looker = _Looker(path, patterns, asyncio.get_running_loop(), wake)
+    looker.start()
+    try:
+        while True:
+            await wake.wait()
             wake.clear()
-            yield seen
-        elif wake.is_set():
-            wake.clear()
-            yield now
-        with suppress(TimeoutError):
-            async with asyncio.timeout(INTERVAL):
-                await wake.wait()
+            changed, looker.changed = looker.changed, False
+            now = await asyncio.to_thread(signature, path, patterns)
+            if now != seen:
+                seen = await _settled(path, patterns, now) if _is_recent(now) else now
+                yield seen
+            elif not changed:
+                yield now
+    finally:
+        looker.stopping.set()
+
+
+class _Looker(threading.Thread):
+    """Looks at the files now and then. In a thread of its own: a look may hang with the file system, and hundreds of
+    hops a minute to a pool of threads would be most of what an idle daemon does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        patterns: tuple[str, ...],
+        loop: asyncio.AbstractEventLoop,
+        wake: asyncio.Event,
+    ) -> None:
+        super().__init__(name=f"watching {path}", daemon=True)
+        self._path, self._patterns = path, patterns
+        self._loop, self._wake = loop, wake
+        self.changed = False
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        before: Signature | None = None
+        while not self.stopping.is_set():
+            now = signature(self._path, self._patterns)
+            if now != before:
+                before = now
+                self.changed = True
+                with suppress(RuntimeError):  # the loop has ended before this thread
+                    self._loop.call_soon_threadsafe(self._wake.set)
+            self.stopping.wait(INTERVAL)
 
 
 def _is_recent(now: Signature) -> bool:
