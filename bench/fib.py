@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,10 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from struct import pack
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from harness.figures import Row, Series, row
 from kroute.drivers.fib import Fib
 from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.net import Family, Nlri
@@ -160,49 +159,42 @@ def measured(bed: Bed, family: Family, count: int, runs: int) -> dict[str, list[
     return results
 
 
-def _rows(results: dict[str, list[Times]], label: str, count: int) -> Iterator[dict[str, Any]]:
+def _rows(results: dict[str, list[Times]], label: str, count: int) -> Iterator[Row]:
     for verb in VERBS:
         rates = {
-            name: sorted(count / times[verb] for times in some) for name, some in results.items()
+            name: Series([count / times[verb] for times in some]) for name, some in results.items()
         }
-        medians = {name: statistics.median(some) for name, some in rates.items()}
-        ours = medians.pop("kroute")
-        yield {
-            "id": f"fib/{verb}/{label}",
-            "value": round(ours),
-            "unit": "routes/s",
-            "ratio": {name: round(ours / median, 2) for name, median in medians.items()},
-            "spread": [round(rates["kroute"][0]), round(rates["kroute"][-1])],
-        }
+        note = "C only counts them; kroute ends with a dict" if verb == "dump" else ""
+        found = row(f"fib/{verb}/{label}", "routes/s", rates, note=note)
+        if found is not None:
+            yield found
 
 
-def rows(only: str | None = None, runs: int = 5) -> Iterable[dict[str, Any]]:
-    """Measure what ``only`` (a prefix of the row ids) names, or all; yields rows as they are ready."""
+def rows(only: str | None = None, runs: int = 5, quick: bool = False) -> Iterable[Row]:
+    """Measure what ``only`` (the beginning of row ids) names, or all; yields rows as they are ready."""
     with Lab("bench") as lab, tempfile.TemporaryDirectory() as folder:
         bed = Bed(lab, Path(folder))
-        for size, count in SIZES:
+        for size, count in SIZES[:1] if quick else SIZES:
             for family in Family:
                 label = f"{family.label}/{size}"
-                ids = [f"fib/{verb}/{label}" for verb in VERBS]
-                if only and not any(each.startswith(only) or only in each for each in ids):
-                    continue
-                for row in _rows(measured(bed, family, count, runs), label, count):
-                    if not only or only in row["id"]:
-                        yield row
+                wanted = {f"fib/{verb}/{label}" for verb in VERBS}
+                if only:
+                    wanted = {each for each in wanted if each.startswith(only)}
+                if wanted:
+                    found = _rows(measured(bed, family, count, runs), label, count)
+                    yield from (each for each in found if each["id"] in wanted)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", help="rows whose id contains this")
+    parser.add_argument("--only", help="rows whose id begins so, as fib/add")
     parser.add_argument("--runs", type=int, default=5, help="runs of each contender (5)")
     options = parser.parse_args()
-    for row in rows(options.only, options.runs):
-        ratio = "  ".join(f"{value:5.2f}× {name}" for name, value in row["ratio"].items())
-        low, high = row["spread"]
-        print(
-            f"{row['id']:26} {row['value']:>9,} {row['unit']}  ({low:,}-{high:,})  {ratio}",
-            flush=True,
-        )
+    for each in rows(options.only, options.runs):
+        ratio = "  ".join(f"{value:5.2f}× {name}" for name, value in each["ratio"].items())
+        low, high = each["spread"]
+        value = f"{each['value']:>9,.0f} {each['unit']}  ({low:,.0f}-{high:,.0f})"
+        print(f"{each['id']:26} {value}  {ratio}", flush=True)
 
 
 if __name__ == "__main__":

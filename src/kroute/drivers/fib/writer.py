@@ -298,8 +298,7 @@ class Writer(threading.Thread):
         _keep_recent(found, ledger, meanwhile[family])
         if not self.tally.syncs:
             self.tally.adopted += found.adopted
-        ledger.installed.clear()
-        ledger.installed.update(found.installed)
+        ledger.installed = found.installed
         ledger.failed.clear()
         ledger.foreign.clear()
         self._write(family, found.missing)
