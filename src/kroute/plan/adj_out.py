@@ -9,7 +9,7 @@ from kroute.model.bgp import Attributes, PeerName
 from kroute.model.net import Family, Nlri
 from kroute.plan.paths import Path, Selection
 from kroute.plan.policy import ExportRules, exported
-from kroute.plan.rib import Change
+from kroute.plan.rib import Decided
 
 Told = tuple[Attributes, str]
 """What a prefix was announced with, and the peer that it came from and that is not told (empty: all are)."""
@@ -44,16 +44,16 @@ class AdjRibOut:
             if told is not None:
                 table[nlri] = told
 
-    def follow(self, family: Family, changes: Mapping[Nlri, Change]) -> Iterable[Tell]:
+    def follow(self, family: Family, decided: Decided) -> Iterable[Tell]:
         """Bring the table up to date; what its members have to be told."""
         table = self.tables.get(family)
         if table is None:
             return []
         gone: list[tuple[Nlri, str]] = []
         news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
-        for nlri, change in changes.items():
+        for nlri, selection in decided.selected.items():
             old = table.get(nlri)
-            new = self._told(family, change.now)
+            new = self._told(family, selection)
             if new == old:
                 continue
             if new is None:

@@ -85,8 +85,8 @@ class Known(Enum):
     """Remains of a former life or of a namespace that is gone: released first."""
 
 
-def compare(known: Attachment | None, netns: str, boot: str, *, netns_lives: bool) -> Known:
-    """Decide what an attach of this id and namespace is.
+def compare(known: Attachment | None, netns: str, inode: int, boot: str, *, lives: bool) -> Known:
+    """Decide what an attach of this id and namespace is; ``lives`` says whether the known one's is still there.
 
     Raises:
         KniError: the id is attached in another namespace that is still alive; ids are unique per sandbox.
@@ -95,9 +95,9 @@ def compare(known: Attachment | None, netns: str, boot: str, *, netns_lives: boo
         return Known.NEW
     if known.phase is not Phase.ATTACHED or known.boot != boot:
         return Known.LEFTOVER
-    if known.netns == netns:
+    if known.inode == inode:
         return Known.SAME
-    if not netns_lives:
+    if not lives:
         return Known.LEFTOVER
     raise KniError(
         Refusal.CONFLICT,

@@ -45,9 +45,9 @@ class Path:
     """
 
     __slots__ = (
+        "_base",
         "as_path_length",
         "attributes",
-        "base",
         "eligible",
         "epoch",
         "igp_metric",
@@ -71,7 +71,7 @@ class Path:
         self.eligible = False
         self.epoch: object = None
         """When it was judged last: the token of the Rib's surroundings at that time."""
-        self.base = self
+        self._base: Path | None = None
         self.twin: Path | None = None
         self.not_accepted: Reason | None = None
 
@@ -79,9 +79,16 @@ class Path:
         """The same path for prefixes that the peer's acceptance does not name."""
         if self.twin is None or self.twin.not_accepted != reason:
             twin = self.twin = Path(self.source, self.attributes)
-            twin.base, twin.not_accepted = self, reason
+            twin._base, twin.not_accepted = self, reason
         self.twin.refusal = self.refusal or reason
         return self.twin
+
+    @property
+    def base(self) -> Path:
+        """The path that it is the refused twin of, or itself. (No reference to itself: that would be a cycle for
+        the garbage collector, for each of a full table's paths.)
+        """
+        return self._base or self
 
     @property
     def best(self) -> Path:

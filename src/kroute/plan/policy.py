@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from ipaddress import IPv4Address
 
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, SegmentType
@@ -18,6 +17,9 @@ from kroute.model.reason import Reason, Why
 from kroute.plan.paths import DEFAULT_LOCAL_PREF, Path
 
 DEFAULT_ROUTE: Nlri = b"\0"
+
+_IPV4_SIZE, _IPV6_SIZE = 4, 16
+_UNSPECIFIED6, _LOOPBACK6 = bytes(16), bytes(15) + b"\1"
 NO_ADVERTISE = 0xFFFFFF02
 """RFC 1997: not to be passed on to anybody. NO_EXPORT needs no rule, for nothing learned goes to external peers."""
 
@@ -91,13 +93,18 @@ def _nexthop_refusal(nexthop: bytes, me: Self) -> Reason | None:
     return _no_host(nexthop)
 
 
-@lru_cache(maxsize=4096)
 def _no_host(nexthop: bytes) -> Reason | None:
-    if len(nexthop) not in (4, 16):
+    """Unspecified, loopback, multicast and class E (RFC 6890); asked of bytes, since it is asked of every path."""
+    if len(nexthop) == _IPV4_SIZE:
+        first = nexthop[0]
+        bad = first in (0, 127) or first >= 224
+    elif len(nexthop) == _IPV6_SIZE:
+        bad = nexthop[0] == 0xFF or nexthop in (_UNSPECIFIED6, _LOOPBACK6)
+    else:
         return Reason(Why.BAD_NEXTHOP, "it has no next hop")
-    address = address_of(nexthop)
-    if address.is_unspecified or address.is_multicast or address.is_loopback:
-        return Reason(Why.BAD_NEXTHOP, f"its next hop {address} is no host (RFC 4271 §6.3)")
+    if bad:
+        text = f"its next hop {address_of(nexthop)} is no host (RFC 4271 §6.3)"
+        return Reason(Why.BAD_NEXTHOP, text)
     return None
 
 

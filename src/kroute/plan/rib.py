@@ -209,7 +209,7 @@ class Rib:
                 continue
             selected[nlri] = now
             installed = None if before is None else before.nexthops
-            if hops is not installed and (hops != installed) or (moved and before in moved):
+            if (hops is not installed and (hops != installed)) or (moved and before in moved):
                 kernel[nlri] = hops
         return Decided(selected, kernel, self._own_touched)
 

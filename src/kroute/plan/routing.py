@@ -29,9 +29,9 @@ from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
-from kroute.plan.policy import Acceptance, ExportRules, Self, quad
+from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
 from kroute.plan.resolve import Resolver
-from kroute.plan.rib import AdjRibIn, Change, Rib
+from kroute.plan.rib import AdjRibIn, Rib
 
 __all__ = ["Effects", "PeerState", "Routing"]
 
@@ -63,6 +63,8 @@ class Routing:
         self._outs: dict[ExportRules, AdjRibOut] = {}
         self._joining: list[PeerName] = []
         self._rules_changed = False
+        self._kinds: set[PeerKind] = set()
+        """Kinds of peers there are or have been: only of these can there be paths to pass on."""
         self._own_nexthops: dict[Family, bytes] = {}
         self._own_path = self.rib.judge(self.local, Attributes())
 
@@ -74,6 +76,7 @@ class Routing:
         """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies hold at once."""
         for name in [n for n in self.peers if n not in peers]:
             self._drop(name)
+        self._kinds |= {peer.kind for peer in peers.values()}
         for name, peer in peers.items():
             known = self.peers.get(name)
             if known is None:
@@ -248,10 +251,12 @@ class Routing:
     def flush(self, now: float) -> Effects:
         """Decide what has changed and hand over all consequences."""
         effects = Effects()
-        for family, changes in self.rib.decide().items():
-            effects.fib[family] = _kernel_changes(changes)
+        for family, decided in self.rib.decide().items():
+            effects.fib[family] = decided.kernel
             for out in self._outs.values():
-                effects.tells += out.follow(family, changes)
+                # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
+                if decided.own or PASSES_ON[out.rules.kind] & self._kinds:
+                    effects.tells += out.follow(family, decided)
         joining, self._joining = [*self._joining, *self._moved_elsewhere()], []
         for name in dict.fromkeys(joining):
             effects.tells += self._join(name)
@@ -336,12 +341,3 @@ class Routing:
 def _what_paths_see(peer: Peer) -> tuple[object, ...]:
     """The parameters of a peer that import policy, decision and export of its paths depend on."""
     return peer.kind, peer.address, peer.asn, peer.local_asn
-
-
-def _kernel_changes(changes: Mapping[Nlri, Change]) -> dict[Nlri, Nexthops | None]:
-    """What the kernel must be told: nothing where only attributes changed and the legs are the same."""
-    return {
-        nlri: None if now is None else now.nexthops
-        for nlri, (now, same_legs) in changes.items()
-        if not same_legs
-    }
