@@ -1,7 +1,7 @@
 """The rtnetlink socket that the ``fib`` and ``kernel`` drivers each open for themselves. No driver of its own.
 
 A plain socket on purpose. pyroute2's costs 13 MiB and 65 ms to import, is poisoned by ENOBUFS in its asyncio
-form, and adds nothing to a socket whose messages are templates (`docs/adr`, contract test `tests/contract`).
+form, and adds nothing to a socket whose messages are templates (ADR 6).
 """
 
 from __future__ import annotations
