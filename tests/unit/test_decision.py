@@ -29,7 +29,6 @@ def path(
     values = {"med": 10, "cluster_list": (b"cl01",)} | changes
     found = Path(Source(peer(number, kind), packed(router_id)), attributes("192.0.2.9", **values))
     found.attributes = _with_path(found.attributes, segments)
-    found.as_path_length = found.attributes.as_path_length
     found.nexthops = hop("192.0.2.9") if legs is None else legs
     found.igp_metric = metric
     found.eligible = True

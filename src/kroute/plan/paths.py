@@ -46,12 +46,10 @@ class Path:
 
     __slots__ = (
         "_base",
-        "as_path_length",
         "attributes",
         "eligible",
         "epoch",
         "igp_metric",
-        "local_pref",
         "nexthops",
         "not_accepted",
         "refusal",
@@ -62,9 +60,6 @@ class Path:
     def __init__(self, source: Source, attributes: Attributes) -> None:
         self.source = source
         self.attributes = attributes
-        pref = attributes.local_pref
-        self.local_pref = DEFAULT_LOCAL_PREF if pref is None else pref
-        self.as_path_length = attributes.as_path_length
         self.refusal: Reason | None = None
         self.nexthops: Nexthops | None = None
         self.igp_metric = 0
@@ -94,6 +89,17 @@ class Path:
     def best(self) -> Path:
         """The path that is announced on: itself (see :class:`Multipath`)."""
         return self
+
+    @property
+    def local_pref(self) -> int:
+        """The degree of preference (RFC 4271 §9.1.1). Like the length below computed when compared: most never are."""
+        pref = self.attributes.local_pref
+        return DEFAULT_LOCAL_PREF if pref is None else pref
+
+    @property
+    def as_path_length(self) -> int:
+        """The length of its AS_PATH."""
+        return self.attributes.as_path_length
 
     @property
     def is_local(self) -> bool:

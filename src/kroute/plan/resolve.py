@@ -47,14 +47,14 @@ class Resolver:
 
     def resolve(self, nexthop: bytes) -> Resolution | None:
         """The way to a next hop of 4 or 16 octets, or None if there is none."""
-        try:
-            return self._cache[nexthop]
-        except KeyError:
-            if len(self._cache) >= REMEMBERED:
-                self._cache.clear()
-                self._forgot = True
-            found = self._cache[nexthop] = self._lookup(nexthop)
-            return found
+        known = self._cache.get(nexthop, self)
+        if known is not self:
+            return known  # type: ignore[return-value]  # self stands for "not asked yet"
+        if len(self._cache) >= REMEMBERED:
+            self._cache.clear()
+            self._forgot = True
+        found = self._cache[nexthop] = self._lookup(nexthop)
+        return found
 
     def differs(self, other: Resolver) -> frozenset[bytes] | None:
         """The next hops asked of the other resolver that this one leads to differently; None if it does not know

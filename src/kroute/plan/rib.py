@@ -80,7 +80,7 @@ class Rib:
     def judge(self, rib: AdjRibIn, attributes: Attributes) -> Path:
         """What an attribute block of a peer becomes; to be done once for each distinct block."""
         path = Path(rib.source, attributes)
-        self._rejudge(path)
+        self._settle(path)
         return path
 
     def learn(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
@@ -149,18 +149,25 @@ class Rib:
             kept.append(nlri)
         return kept
 
-    def _rejudge(self, path: Path) -> bool:
-        """Ask the import policy and the resolver about a path; whether they say anything new."""
-        before, legs = (path.refusal, path.nexthops, path.igp_metric), path.nexthops
+    def _settle(self, path: Path) -> None:
+        """Ask the import policy and the resolver about a path."""
         path.epoch = self._epoch
         peer = path.source.peer
         if peer is None:
             path.eligible = True
-            return False
+            return
         path.refusal = import_refusal(peer, path.attributes, self.me) or path.not_accepted
         found = self.resolver.resolve(path.attributes.nexthop) if path.refusal is None else None
-        path.nexthops, path.igp_metric = found or (None, 0)
-        path.eligible = found is not None
+        if found is None:
+            path.nexthops, path.igp_metric, path.eligible = None, 0, False
+        else:
+            path.nexthops, path.igp_metric = found
+            path.eligible = True
+
+    def _rejudge(self, path: Path) -> bool:
+        """Judge a path again; whether policy or resolver say anything new."""
+        before, legs = (path.refusal, path.nexthops, path.igp_metric), path.nexthops
+        self._settle(path)
         if path.nexthops != legs:
             self._moved.add(path)
         return before != (path.refusal, path.nexthops, path.igp_metric)
