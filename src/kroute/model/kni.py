@@ -219,6 +219,8 @@ class Attachment:
     netns: str
     phase: Phase
     generation: Generation
+    inode: int = 0
+    """Of the network namespace: another one may be at the same path later."""
     name: str = ""
     namespace: str = ""
     uid: str = ""

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kroute.codec.kni import record
 from kroute.model.errors import KrouteError
+from kroute.model.kni import Attachment, Wiring
 
 CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\Z")
 """Container ids that plugins take; the length leaves room for a file name."""
@@ -124,38 +126,34 @@ def supported(data: bytes) -> tuple[str, ...]:
     return tuple(str(version) for version in found)
 
 
-def cache_entry(
-    network: Mapping[str, Any],
-    container: str,
-    interface: str,
-    args: str,
-    capabilities: Mapping[str, Any],
-    result: Mapping[str, Any],
-) -> bytes:
-    """The cache file of libcni for an attachment (``cniCacheV1``), so that another runtime can DEL what we have ADDed."""
-    pairs = [pair.split("=", 1) for pair in args.split(";") if "=" in pair]
+def cache_entry(attachment: Attachment, wiring: Wiring) -> bytes:
+    """The libcni record of an attachment (``cniCacheV1``), so that another runtime can DEL what we have ADDed.
+
+    The key ``kroute``, which libcni does not know, holds our own record: a lost store is rebuilt from it.
+    """
+    pairs = [pair.split("=", 1) for pair in wiring.args.split(";") if "=" in pair]
     return json.dumps(
         {
             "kind": "cniCacheV1",
-            "containerId": container,
-            "config": base64.b64encode(json.dumps(network).encode()).decode(),
-            "ifName": interface,
-            "networkName": network["name"],
+            "containerId": attachment.id,
+            "config": base64.b64encode(json.dumps(wiring.network).encode()).decode(),
+            "ifName": wiring.interface,
+            "networkName": wiring.network["name"],
+            "netns": attachment.netns,
             "cniArgs": pairs,
-            "capabilityArgs": dict(capabilities),
-            "result": dict(result),
+            "capabilityArgs": dict(wiring.capabilities),
+            "result": dict(wiring.result),
+            "kroute": record.write(attachment) if wiring is attachment.wirings[0] else "",
         }
     ).encode()
 
 
 def cache_of(data: bytes) -> Json | None:
-    """A cache file read back: ``containerId``, ``ifName``, ``network``, ``result``; None if it is none of libcni's."""
+    """A cache file read back, whoever wrote it; None if it is none of libcni's."""
     try:
         document = json.loads(data)
-        if document["kind"] != "cniCacheV1":
-            return None
-        return {**document, "network": network_of(base64.b64decode(document["config"]))}
-    except (ValueError, KeyError, TypeError, CniSyntax):
+        return document if document["kind"] == "cniCacheV1" and document["containerId"] else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

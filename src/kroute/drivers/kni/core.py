@@ -1,0 +1,423 @@
+"""Attach, detach, query: idempotent, atomic, durable, whatever generation asked.
+
+Each attach writes an intent, works, and writes the result before it answers; a failure, a deadline or a crash in
+between is undone with the very arguments of the intent. Calls for one pod exclude each other, queries wait for nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from kroute.codec.kni import record
+from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of, leased
+from kroute.drivers.kni import netns as ns
+from kroute.drivers.kni.locks import Locks
+from kroute.drivers.kni.networks import Networks
+from kroute.drivers.kni.plugins import Deadline, Plugins
+from kroute.drivers.kni.store import Store
+from kroute.model.kni import (
+    Attachment,
+    AttachRequest,
+    CreateReply,
+    CreateRequest,
+    DeleteRequest,
+    Domain,
+    Generation,
+    How,
+    KniError,
+    NodeFacts,
+    NodesReply,
+    Phase,
+    PodReply,
+    Refusal,
+    Wiring,
+)
+from kroute.plan import kni as plan
+
+log = logging.getLogger(__name__)
+
+GRACE = 15.0
+"""Seconds that undoing may take once a call's own time is over."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class Fast(Protocol):
+    """The in-process way of doing what a conflist's plugins would do."""
+
+    def prepare(self, container: str, wiring: Wiring) -> Wiring | None:
+        """The wiring as the fast path would do it; None where the plugins have to."""
+
+    def add(
+        self, container: str, path: str, netns: int, wiring: Wiring, deadline: Deadline
+    ) -> Json:
+        """As ADD of the plugins."""
+
+    def delete(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> None:
+        """As DEL of the plugins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator decides about the core."""
+
+    deadline: float = 60.0
+    """Seconds that an attach or a detach may take; clients of the proof of concept set no limit."""
+    netns_folder: Path = ns.FOLDER
+
+
+class Core:
+    """The one attach/detach/query behind all generations."""
+
+    def __init__(
+        self,
+        store: Store,
+        plugins: Plugins,
+        networks: Networks,
+        facts: Callable[[], NodeFacts],
+        *,
+        settings: Settings | None = None,
+        fast: Fast | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.store = store
+        self.plugins = plugins
+        self.networks = networks
+        self.settings = settings or Settings()
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.locks = Locks()
+        self._fast = fast
+        self._facts = facts
+        self._on_change = on_change
+
+    # --- attach -------------------------------------------------------------------------------------------
+
+    def attach(self, request: AttachRequest, generation: Generation) -> PodReply:
+        """Give the pod its interfaces; the addresses are stored when this returns.
+
+        Raises:
+            KniError: the pod has nothing now, and says what an operator can do.
+        """
+        deadline = Deadline(self.settings.deadline)
+        container = _container(request.id)
+        path = plan.netns_of(request, self._created(request))
+        if not path:
+            if plan.may_have_no_netns(generation):
+                return PodReply()
+            raise KniError(
+                Refusal.INVALID,
+                "the request names no network namespace: isolation.path, extradata or annotation `netns`",
+            )
+        with self.locks.held(container, deadline.left):
+            netns = ns.open_netns(path)
+            try:
+                return plan.pod_reply(
+                    self._attach(container, path, netns, request, generation, deadline)
+                )
+            finally:
+                os.close(netns)
+
+    def _attach(
+        self,
+        container: str,
+        path: str,
+        netns: int,
+        request: AttachRequest,
+        generation: Generation,
+        deadline: Deadline,
+    ) -> Attachment:
+        known, inode = self.store.attachments.get(container), os.fstat(netns).st_ino
+        lives = known is not None and ns.lives(known.netns, known.inode)
+        match plan.compare(known, path, inode, self.boot, lives=lives):
+            case plan.Known.SAME:
+                assert known is not None
+                return known
+            case plan.Known.LEFTOVER:
+                assert known is not None
+                self._release(known, deadline)
+        name, namespace, uid = plan.identity(request)
+        intent = Attachment(
+            id=container,
+            netns=path,
+            inode=inode,
+            phase=Phase.ATTACHING,
+            generation=generation,
+            name=name,
+            namespace=namespace,
+            uid=uid,
+            since=time.time(),
+            boot=self.boot,
+            announce=request.annotations.get(plan.ANNOUNCE, "").lower() == "true",
+            wirings=self._wirings(container, request, name, namespace, uid),
+        )
+        self.store.put(intent, synced=False)
+        return self._carry_out(intent, netns, deadline)
+
+    def _wirings(
+        self, container: str, request: AttachRequest, name: str, namespace: str, uid: str
+    ) -> tuple[Wiring, ...]:
+        """What is to be done, interface by interface, ``eth0`` first; nothing is done yet."""
+        args = plan.cni_args(container, name, namespace, uid)
+        capabilities = plan.capabilities(request)
+        wanted = [(self.networks.default(), plan.PRIMARY)]
+        for other, interface in plan.further_networks(request.annotations):
+            wanted.append((self.networks.named(other), interface))
+        found = []
+        for network, interface in wanted:
+            # Ports lead to the first network only, as with every runtime.
+            offered = {
+                k: v
+                for k, v in capabilities.items()
+                if interface == plan.PRIMARY or k not in ("portMappings", "ips", "mac")
+            }
+            wiring = Wiring(interface=interface, network=network, capabilities=offered, args=args)
+            fast = self._fast.prepare(container, wiring) if self._fast else None
+            found.append(fast or wiring)
+        return tuple(found)
+
+    def _carry_out(self, intent: Attachment, netns: int, deadline: Deadline) -> Attachment:
+        done: list[Wiring] = []
+        try:
+            ns.loopback_up(netns)
+            for wiring in intent.wirings:
+                done.append(replace(wiring, result=self._add(intent, wiring, netns, deadline)))
+            deadline.check("attach")
+            attached = replace(intent, phase=Phase.ATTACHED, wirings=tuple(done))
+            self.store.put(attached, synced=True)
+        except BaseException as error:
+            log.warning("attach id=%s undone: %s", intent.id, error)
+            self._undo(intent, done)
+            raise
+        self.plugins.cache(attached)
+        self._log_attached(attached)
+        self._on_change()
+        return attached
+
+    def _add(self, intent: Attachment, wiring: Wiring, netns: int, deadline: Deadline) -> Json:
+        if wiring.how is How.FAST and self._fast is not None:
+            return self._fast.add(intent.id, intent.netns, netns, wiring, deadline)
+        return self.plugins.add(intent.id, intent.netns, wiring, deadline)
+
+    def _undo(self, intent: Attachment, done: list[Wiring]) -> None:
+        """Take back what an attach did. What cannot be taken back now keeps its record, for the next collection."""
+        begun = (*done, *intent.wirings[len(done) :])
+        try:
+            self._release(replace(intent, wirings=begun), Deadline(GRACE), anyway=True)
+        except KniError as error:
+            log.error(
+                "attach id=%s could not be undone and is tried again later: %s", intent.id, error
+            )
+
+    def _log_attached(self, attachment: Attachment) -> None:
+        """What the demo's server printed: who got which addresses on which interface."""
+        reply = plan.pod_reply(attachment)
+        shown = " ".join(
+            f"{name}={','.join(config.ip) or config.mac or '-'}"
+            for name, config in reply.ipconfigs.items()
+        )
+        log.info(
+            "attached id=%s pod=%s/%s netns=%s how=%s generation=%s %s",
+            attachment.id,
+            attachment.namespace,
+            attachment.name,
+            attachment.netns,
+            attachment.wirings[0].how.value,
+            attachment.generation.value,
+            shown,
+        )
+
+    def _created(self, request: AttachRequest) -> str:
+        """The namespace that CreateNetwork made for this pod; empty where it made none."""
+        name, namespace, _ = plan.identity(request)
+        mine = (
+            d.path
+            for d in list(self.store.domains.values())
+            if name and d.name == name and d.namespace == namespace
+        )
+        return next(mine, "")
+
+    # --- detach -------------------------------------------------------------------------------------------
+
+    def detach(self, container: str) -> None:
+        """Take the pod's interfaces and addresses away; an unknown pod is no error (C10).
+
+        Raises:
+            KniError: a plugin refused; the record stays, and the next call or collection tries again.
+        """
+        if not container:
+            raise KniError(Refusal.INVALID, "the request has no id")
+        deadline = Deadline(self.settings.deadline)
+        with self.locks.held(container, deadline.left):
+            known = self.store.attachments.get(container)
+            if known is None:
+                return
+            self._release(known, deadline)
+        log.info("detached id=%s pod=%s/%s", container, known.namespace, known.name)
+        self._on_change()
+
+    def _release(self, attachment: Attachment, deadline: Deadline, *, anyway: bool = False) -> None:
+        """DEL of every interface, the last first, then forget the record; ``anyway``: also if the disk is full."""
+        try:
+            self.store.put(replace(attachment, phase=Phase.DETACHING), synced=False)
+        except KniError:
+            if not anyway:  # the intent is on disk: the next start undoes once more
+                raise
+        lives = attachment.boot == self.boot and ns.lives(attachment.netns, attachment.inode)
+        path = attachment.netns if lives else ""
+        refusal: KniError | None = None
+        for wiring in reversed(attachment.wirings):
+            try:
+                if wiring.how is How.FAST and self._fast is not None:
+                    self._fast.delete(attachment.id, path, wiring, deadline)
+                else:
+                    self.plugins.delete(attachment.id, path, wiring, deadline)
+            except KniError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
+        for wiring in attachment.wirings:
+            self.plugins.uncache(attachment.id, wiring)
+        self.store.remove(attachment.id)
+
+    # --- queries ------------------------------------------------------------------------------------------
+
+    def query_pod(self, container: str) -> PodReply:
+        """Addresses of a pod, from memory; unknown or detached: empty, and no error (C13, C14)."""
+        return plan.pod_reply(self.store.attachments.get(container))
+
+    def query_nodes(self) -> NodesReply:
+        """Networks of this node, and of the others where configured (C16)."""
+        facts = self._facts()
+        return plan.nodes_reply(
+            replace(facts, attachments=len(self.store.attachments), store_fault=self.store.fault)
+        )
+
+    # --- namespaces ---------------------------------------------------------------------------------------
+
+    def create(self, request: CreateRequest) -> CreateReply:
+        """Make a network namespace that outlives the daemon; the same pod gets the same one while it is unused.
+
+        Raises:
+            KniError: the kernel or the disk refuses; nothing is left then.
+        """
+        folder = self._folder(request.netns_path_prefix)
+        label = "-".join(p for p in (request.namespace, request.name) if p)
+        with self.locks.held(f"domain {label}", self.settings.deadline):
+            for domain in list(self.store.domains.values()) if request.name else ():
+                mine = (domain.name, domain.namespace) == (request.name, request.namespace)
+                if mine and ns.lives(domain.path) and not self._inside(domain.path):
+                    return CreateReply(netns_path=domain.path)
+            return CreateReply(netns_path=self._create(folder, label, request))
+
+    def _folder(self, prefix: str) -> Path:
+        if not prefix:
+            return self.settings.netns_folder
+        if not prefix.startswith("/") or ".." in Path(prefix).parts:
+            raise KniError(Refusal.INVALID, f"netns_path_prefix {prefix!r} is no absolute folder")
+        return Path(prefix)
+
+    def _create(self, folder: Path, label: str, request: CreateRequest) -> str:
+        plain = _UNSAFE.sub("-", label)[:180]
+        names = [f"kni-{plain}"] if plain else []
+        names.append(f"kni-{plain + '-' if plain else ''}{uuid.uuid4().hex[:12]}")
+        for name in names:
+            path = folder / name
+            try:
+                ns.create(path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise KniError(Refusal.BROKEN, f"cannot make {path}: {error.strerror}") from error
+            try:
+                self.store.put_domain(
+                    Domain(
+                        path=str(path),
+                        name=request.name,
+                        namespace=request.namespace,
+                        since=time.time(),
+                    )
+                )
+            except KniError:
+                ns.remove(str(path))
+                raise
+            return str(path)
+        raise KniError(Refusal.BROKEN, f"no free name for a namespace in {folder}")
+
+    def _inside(self, path: str) -> list[str]:
+        return [a.id for a in list(self.store.attachments.values()) if a.netns == path]
+
+    def delete(self, request: DeleteRequest) -> None:
+        """Detach what is in the namespace and remove it (C11); unknown is no error. Foreign namespaces are left.
+
+        Raises:
+            KniError: a plugin or the kernel refused.
+        """
+        paths = {request.netns_path} if request.netns_path else set()
+        known = self.store.attachments.get(request.id)
+        if known is not None:
+            paths.add(known.netns)
+        for domain in list(self.store.domains.values()) if request.name else ():
+            if (domain.name, domain.namespace) == (request.name, request.namespace):
+                paths.add(domain.path)
+        containers = {c for path in paths for c in self._inside(path)}
+        for container in containers | ({request.id} if request.id else set()):
+            self.detach(container)
+        for path in paths & set(self.store.domains):
+            ns.remove(path)
+            self.store.remove_domain(path)
+            log.info("removed network namespace %s", path)
+
+    # --- after a crash ------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Undo or finish what an earlier life left open; rebuild a store that was lost. Call it before serving."""
+        if self.store.set_aside is not None:
+            self._rebuild()
+        for attachment in list(self.store.attachments.values()):
+            if attachment.phase is Phase.ATTACHED:
+                continue
+            log.warning("%s id=%s was open: undone", attachment.phase.value, attachment.id)
+            try:
+                self._release(attachment, Deadline(GRACE))
+            except KniError as error:
+                log.error("id=%s is tried again later: %s", attachment.id, error)
+
+    def _rebuild(self) -> None:
+        """Attachments out of libcni's cache, as far as their namespaces are alive."""
+        for data in self.plugins.cached():
+            entry = cache_of(data)
+            text = entry.get("kroute") if entry else None
+            if not text:
+                continue
+            try:
+                attachment = record.read(text)
+            except record.Unreadable as error:
+                log.error("libcni's cache: %s", error)
+                continue
+            if attachment.boot == self.boot and ns.lives(attachment.netns, attachment.inode):
+                self.store.put(attachment, synced=True)
+        log.warning("rebuilt %d attachments from libcni's cache", len(self.store.attachments))
+
+    def addresses(self) -> dict[str, tuple[str, ...]]:
+        """Addresses of every attached pod by id, for those who announce or count them."""
+        return {
+            a.id: tuple(ip for w in a.wirings for ip in leased(w.result))
+            for a in list(self.store.attachments.values())
+            if a.phase is Phase.ATTACHED
+        }
+
+
+def _container(container: str) -> str:
+    if not CONTAINER_ID.match(container):
+        raise KniError(
+            Refusal.INVALID,
+            f"id {container[:80]!r} is no container id (letters, digits, '_', '.', '-')",
+        )
+    return container

@@ -1,0 +1,205 @@
+"""What is attached, in one SQLite file that survives the daemon; every answer comes after its record.
+
+WAL, with a schema version. Writers that come together share one transaction: the first becomes the leader and writes
+for all. An acknowledged attachment is synced to disk; intents and removals need only survive the daemon, since after
+a power cut neither namespaces nor interfaces exist and the record is recognised by its boot id.
+
+Reading never touches the disk: the records are few and live in memory as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kroute.codec.kni import record
+from kroute.model.errors import DriverError
+from kroute.model.kni import Attachment, Domain, KniError, Refusal
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the schema (``PRAGMA user_version``)."""
+_SCHEMA = """
+CREATE TABLE attachments (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE domains (path TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+"""
+_PATIENCE = 5.0
+"""Seconds to wait for another process that holds the file, such as a backup."""
+
+_Statement = tuple[str, tuple[str, ...]]
+
+
+class _Write:
+    """One caller's statements, and what became of them."""
+
+    def __init__(self, statements: Sequence[_Statement], *, synced: bool) -> None:
+        self.statements = statements
+        self.synced = synced
+        self.done = False
+        self.error: sqlite3.Error | None = None
+
+
+class Store:
+    """Attachments by id and namespaces by path."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. One that is no database is set aside as ``*.corrupt-SECONDS``.
+
+        Raises:
+            DriverError: the folder cannot be written, or the file was made by a newer kroute.
+        """
+        self.path = path
+        self.set_aside: Path | None = None
+        """Where a damaged file went; whoever opened the store rebuilds it from what is on the node."""
+        self.fault = ""
+        """Why the last write failed; empty while writes succeed."""
+        self.attachments: dict[str, Attachment] = {}
+        self.domains: dict[str, Domain] = {}
+        self._pending: list[_Write] = []
+        self._mutex = threading.Lock()
+        self._leader = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._open_or_replace()
+        except (OSError, sqlite3.Error) as error:
+            raise DriverError(
+                f"{path}: the store of attachments cannot be opened: {error}"
+            ) from error
+
+    def put(self, attachment: Attachment, *, synced: bool) -> None:
+        """Write a record; on disk when this returns if ``synced``.
+
+        Raises:
+            KniError: it cannot be written; what was there before is still there.
+        """
+        text = record.write(attachment)
+        self._write([("REPLACE INTO attachments VALUES (?, ?)", (attachment.id, text))], synced)
+        self.attachments[attachment.id] = attachment
+
+    def remove(self, container: str) -> None:
+        """Forget an attachment; an unknown one is no error.
+
+        Raises:
+            KniError: it cannot be written.
+        """
+        self._write([("DELETE FROM attachments WHERE id = ?", (container,))], False)
+        self.attachments.pop(container, None)
+
+    def put_domain(self, domain: Domain) -> None:
+        """Remember a namespace.
+
+        Raises:
+            KniError: it cannot be written.
+        """
+        text = record.write_domain(domain)
+        self._write([("REPLACE INTO domains VALUES (?, ?)", (domain.path, text))], True)
+        self.domains[domain.path] = domain
+
+    def remove_domain(self, path: str) -> None:
+        """Forget a namespace; an unknown one is no error.
+
+        Raises:
+            KniError: it cannot be written.
+        """
+        self._write([("DELETE FROM domains WHERE path = ?", (path,))], False)
+        self.domains.pop(path, None)
+
+    def close(self) -> None:
+        """Fold the log into the file and close; safe to call twice."""
+        with self._leader, suppress(sqlite3.Error):
+            self._db.close()
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def _write(self, statements: Sequence[_Statement], synced: bool) -> None:
+        mine = _Write(statements, synced=synced)
+        with self._mutex:
+            self._pending.append(mine)
+        with self._leader:
+            if not mine.done:
+                with self._mutex:
+                    batch, self._pending = self._pending, []
+                self._commit(batch)
+        if mine.error is not None:
+            raise KniError(
+                Refusal.UNAVAILABLE,
+                f"{self.path}: {mine.error}; nothing is attached or detached until it can be written",
+            ) from mine.error
+
+    def _commit(self, batch: list[_Write]) -> None:
+        error: sqlite3.Error | None = None
+        try:
+            level = "FULL" if any(w.synced for w in batch) else "NORMAL"
+            self._db.execute(f"PRAGMA synchronous = {level}")
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                for statement, values in write.statements:
+                    self._db.execute(statement, values)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as caught:
+            error = caught
+            with suppress(sqlite3.Error):  # a commit that failed may have ended the transaction
+                self._db.execute("ROLLBACK")
+            log.error("%s cannot be written: %s", self.path, caught)
+        self.fault = (
+            f"the store of attachments {self.path} cannot be written: {error}" if error else ""
+        )
+        for write in batch:
+            write.done, write.error = True, error
+
+    # --- opening ------------------------------------------------------------------------------------------
+
+    def _open_or_replace(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except (sqlite3.DatabaseError, record.Unreadable) as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self.set_aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+            log.error("%s is damaged (%s): set aside as %s", self.path, error, self.set_aside)
+            self.path.replace(self.set_aside)
+            for tail in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + tail).unlink(missing_ok=True)
+            self.attachments.clear()
+            self.domains.clear()
+            return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self.path.chmod(0o600)
+            db.execute("PRAGMA journal_mode = WAL")
+            self._migrate(db)
+            _check(db)
+            for (text,) in db.execute("SELECT record FROM attachments"):
+                attachment = record.read(text)
+                self.attachments[attachment.id] = attachment
+            for (text,) in db.execute("SELECT record FROM domains"):
+                domain = record.read_domain(text)
+                self.domains[domain.path] = domain
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        (found,) = db.execute("PRAGMA user_version").fetchone()
+        if found > VERSION:
+            raise DriverError(
+                f"{self.path} was written by a newer kroute (schema {found}, this one knows {VERSION})"
+            )
+        if found < VERSION:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _check(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("quick_check finds damage")
