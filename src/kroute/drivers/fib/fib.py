@@ -159,13 +159,21 @@ class Fib:
         self._nudge()
 
     async def quiesced(self) -> None:
-        """Return once all that was told is written or refused and nothing but the next audit is due."""
+        """Return once all that was told is written or refused and nothing but the next audit is due.
+
+        Returns at once where no writer runs.
+
+        Raises:
+            RuntimeError: the writer ended by a bug, which is the cause.
+        """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._writer.is_alive():
             with self._shared.lock:
                 self._shared.waiters.append(waiter)
             self._writer.wake()
             await waiter
+        if self._writer.crash is not None:
+            raise RuntimeError("the FIB writer ended") from self._writer.crash
 
     def desired(self, family: Family) -> Mapping[Nlri, Nexthops]:
         """What is desired now; a live view."""

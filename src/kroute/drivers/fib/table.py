@@ -180,9 +180,7 @@ class KernelTable:
         reading = Reading()
         metric = effective_metric(family, self.metric)
         for protocol in self.protocols:
-            for form, nlris in self._dump(family, protocol, between).items():
-                if form.table != self._encoder.table or form.flags & RTM_F_CLONED:
-                    continue
+            for form, nlris in self._dump(family, protocol, self._ours, between).items():
                 reading.nhids.add(form.nhid)
                 if form.protocol == self.protocol and form.metric == metric:
                     reading.own.update(zip(nlris, repeat(self.nexthops_of(form))))
@@ -221,10 +219,11 @@ class KernelTable:
         """
         ledger = self.ledgers[family]
         contested, ledger.contested = set(ledger.contested), []
-        metric, ours = effective_metric(family, self.metric), []
-        for form, nlris in self._dump(family, 0, lambda: None).items():
-            if form.table != self._encoder.table or form.metric != metric:
-                continue
+        place = self._encoder.table, effective_metric(family, self.metric)
+        ours: list[Nlri] = []
+        for form, nlris in self._dump(
+            family, 0, wanted=lambda form: (form.table, form.metric) == place
+        ).items():
             for nlri in contested.intersection(nlris):
                 ledger.failed.pop(nlri, None)
                 if form.protocol in self.protocols:
@@ -285,11 +284,19 @@ class KernelTable:
         if refusal.errno == errno.EEXIST:
             ledger.contested.append(nlri)
 
+    def _ours(self, form: RouteForm) -> bool:
+        return form.table == self._encoder.table and not form.flags & RTM_F_CLONED
+
     def _dump(
-        self, family: Family, protocol: int, between: Callable[[], None]
+        self,
+        family: Family,
+        protocol: int,
+        wanted: Callable[[RouteForm], bool],
+        between: Callable[[], None] = lambda: None,
     ) -> Mapping[RouteForm, list[Nlri]]:
         for _ in range(_DUMP_ATTEMPTS):
-            dump = self._dump_once(family, protocol, between)
+            dump = RouteDump(family, wanted)
+            self._read_into(dump, self._encoder.dump(family, protocol), between)
             if dump.refusal is not None and dump.refusal.errno == errno.ENOENT:
                 return {}  # a table that never held a route does not exist
             if dump.refusal is not None:
@@ -298,14 +305,13 @@ class KernelTable:
                 return dump.routes
         raise DriverError("route dump: interrupted again and again by other changes")
 
-    def _dump_once(self, family: Family, protocol: int, between: Callable[[], None]) -> RouteDump:
+    def _read_into(self, dump: RouteDump, request: bytes, between: Callable[[], None]) -> None:
         """On a socket of its own: an aborted dump leaves nothing behind, and writes go on meanwhile."""
-        dump = RouteDump(family)
         reader = RouteSocket(netns=self._netns)
         try:
-            for datagram in reader.dump(self._encoder.dump(family, protocol)):
+            for datagram in reader.dump(request):
                 if dump.feed(datagram):
-                    return dump
+                    return
                 between()
         except MalformedMessage as cause:
             raise DriverError(f"route dump: {cause}") from cause

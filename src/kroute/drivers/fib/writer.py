@@ -103,7 +103,7 @@ class Writer(threading.Thread):
         """Get ready; :meth:`start` starts. The thread owns both sockets from then on."""
         super().__init__(name="fib", daemon=True)
         self.tally = Tally()
-        self.crash: BaseException | None = None
+        self.crash: Exception | None = None
         """What ended the thread before it was told to end: a bug."""
         self._table, self._monitor, self._shared = table, monitor, shared
         self._audit_interval, self._on_rest, self._on_end = audit_interval, on_rest, on_end
@@ -126,9 +126,8 @@ class Writer(threading.Thread):
         try:
             while not self._shared.closing:
                 self._turn()
-        except BaseException as crash:
+        except Exception as crash:  # noqa: BLE001  told to whoever awaits run() or quiesced()
             self.crash = crash
-            raise
         finally:
             self._on_end()
 
