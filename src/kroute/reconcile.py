@@ -60,6 +60,7 @@ class Reconciler(Generic[T]):
             try:
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
+                delay = FIRST_RETRY
             except TimeoutError:
                 pass
             if self._wish is None:

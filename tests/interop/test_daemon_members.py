@@ -113,8 +113,8 @@ def test_a_changed_address_moves_the_session_and_the_routes(site: Site) -> None:
 def test_overlapping_pod_cidrs_are_refused_for_the_later_claimant(site: Site) -> None:
     one, two, three = site.node(1), site.node(2), site.node(3)
     site.join("n3", ["10.244.2.0/25"], ["192.0.2.3", "2001:db8::3"])
+    three.launch()
     ready(one, two)
-    three.start()
     one.has(*pods(2))
     for node in (one, two, three):
         assert "overlaps a range of node n2" in node.problems()["node/n3 spec.podCIDRs"]

@@ -273,8 +273,12 @@ class Kroute:
         return next((r for r in self.ask("routes") if r["prefix"] == prefix), {})
 
     def problems(self) -> dict[str, str]:
-        """Object (and field) to reason."""
-        return {f"{p['object']} {p['field']}".strip(): p["reason"] for p in self.ask("problems")}
+        """Object (and field) to reasons."""
+        found: dict[str, str] = {}
+        for p in self.ask("problems"):
+            key = f"{p['object']} {p['field']}".strip()
+            found[key] = f"{found[key]}; {p['reason']}" if key in found else p["reason"]
+        return found
 
     # --- what the kernel says
 

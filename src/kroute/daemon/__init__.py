@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 TICK = 0.5
 """Seconds between looks at deadlines."""
 
-KEYS = 2.0
-"""Seconds between looks at the files of TCP MD5 keys."""
+NOW_AND_THEN = 2.0
+"""Seconds between looks at the files of TCP MD5 keys, and between attempts to listen for HTTP."""
 
 
 def node_name(config: Config) -> str:
@@ -80,11 +80,14 @@ class Daemon:
         self._config_file = config_file
         self._stop = asyncio.Event()
         self._servers: list[HttpServer] = []
+        self._http: HttpServer | None = None
         self._was_ready = False
         self._ending = False
-        self._look_at_keys_at = 0.0
+        self._next_look = 0.0
         self._broken: Exception | None = None
         """What made a callback fail."""
+        self.ticked = self.clock()
+        """When the event loop last looked at deadlines."""
         self.longest_turn = 0.0
         """Seconds that the longest batch of the speaker's events held up the event loop."""
 
@@ -98,8 +101,7 @@ class Daemon:
         self._servers.append(
             serve_unix(Path(self.config.paths.run) / "kroute.sock", self.desk.respond)
         )
-        if self.config.http.enabled:
-            self._serve_http()
+        self._serve_http()
         loop.set_exception_handler(self._on_lost_exception)
         try:
             await self._live()
@@ -160,14 +162,20 @@ class Daemon:
             self._stop.set()
 
     def _serve_http(self) -> None:
+        """Listen for HTTP unless we do; a port that somebody else holds keeps nothing else from working."""
         http = self.config.http
+        if not http.enabled or self._http is not None:
+            return
         try:
-            self._servers.append(serve_tcp(http.address, http.port, self.desk.respond))
+            self._http = serve_tcp(http.address, http.port, self.desk.respond)
         except DriverError as error:
-            self._report(
-                "http", (Problem(object="http", reason=str(error), severity=Severity.ERROR),)
-            )
-            log.error("%s", error)
+            problems = (Problem(object="http", reason=str(error), severity=Severity.ERROR),)
+            if self.control.observed.reports.get("http") != problems:
+                log.error("%s; it is tried again", error)
+                self._report("http", problems)
+        else:
+            self._servers.append(self._http)
+            self._report("http", ())
 
     # --- events ---------------------------------------------------------------------------------------
 
@@ -235,10 +243,13 @@ class Daemon:
             self._tick()
 
     def _tick(self) -> None:
-        now = self.clock()
-        if now >= self._look_at_keys_at:
-            self._look_at_keys_at = now + KEYS
+        now = self.ticked = self.clock()
+        with suppress(DriverError):
+            systemd.watchdog()
+        if now >= self._next_look:
+            self._next_look = now + NOW_AND_THEN
             self.control.look_at_keys()
+            self._serve_http()
         self.routing.tick(now)
         self.road.flush()
         if not self.routing.waiting_for(now):

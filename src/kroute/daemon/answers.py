@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kroute import __version__
 from kroute.codec.config import plain
 from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
+from kroute.model.errors import DriverError
 from kroute.model.fib import FibState, Nexthops
 from kroute.model.net import Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem
@@ -26,11 +27,19 @@ from kroute.plan import queries
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
 
+T = TypeVar("T")
+
 PEER_PATIENCE = 15.0
 """Seconds after which a session that does not come up is given up for readiness, and called a problem."""
 
 KERNEL_PATIENCE = 10.0
 """Seconds that a dump of the kernel's table may take."""
+
+LONGEST_SILENCE = 30.0
+"""Seconds without a turn of the event loop after which the daemon is not healthy."""
+
+READINGS = 5
+"""Attempts at an answer while the tables move under the reader."""
 
 
 class Desk:
@@ -54,24 +63,31 @@ class Desk:
     def respond(self, path: str, query: Mapping[str, str]) -> Answer | None:
         """The answer to a GET, or None where there is nothing."""
         if path == "/healthz":
-            return Answer(HTTPStatus.OK, b'{"ok": true}\n')
+            return self._health()
         if path == "/readyz":
-            missing = self.missing()
+            missing = _unmoved(self.missing)
             status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
             return _json({"ready": not missing, "missing": missing}, status)
         if path == "/metrics":
             from kroute.daemon.metrics import exposition
 
-            return Answer(
-                HTTPStatus.OK, exposition(self._daemon), "text/plain; version=0.0.4; charset=utf-8"
-            )
+            text = _unmoved(lambda: exposition(self._daemon))
+            return Answer(HTTPStatus.OK, text, "text/plain; version=0.0.4; charset=utf-8")
         resource = self._resources.get(path.removeprefix("/v1/"))
         if resource is None or not path.startswith("/v1/"):
             return None
         try:
-            return _json(resource(query))
+            return _json(_unmoved(lambda: resource(query)))
         except ValueError as error:
             return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+
+    def _health(self) -> Answer:
+        """Alive is who turns his event loop, however much is missing."""
+        silence = self._daemon.clock() - self._daemon.ticked
+        if silence > LONGEST_SILENCE:
+            said = {"ok": False, "error": f"the event loop has not turned for {int(silence)} s"}
+            return _json(said, HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json({"ok": True})
 
     # --- readiness ------------------------------------------------------------------------------------
 
@@ -189,6 +205,20 @@ class Desk:
         return (
             f"the kernel does NOT have it: {failure.reason if failure else 'it is being written'}"
         )
+
+
+def _unmoved(read: Callable[[], T]) -> T:
+    """An answer from tables that the event loop may change meanwhile: asked for again where it did.
+
+    Raises:
+        DriverError: they change too quickly; ask later.
+    """
+    for _ in range(READINGS):
+        try:
+            return read()
+        except (RuntimeError, LookupError) as error:
+            moved = error
+    raise DriverError("the tables change too quickly to be read; ask again") from moved
 
 
 def _fib_status(state: FibState | None) -> dict[str, Any] | None:

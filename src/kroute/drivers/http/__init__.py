@@ -1,29 +1,36 @@
 """HTTP for people and machines: one tiny server class, bound to a TCP port and to the local socket of the CLI.
 
-Read-only. Each request is answered in a worker thread, so that a slow reader holds up nobody; the answers
-come from callables that the daemon hands in, which read its state inside the event loop.
+Read-only. Each connection has one request and a thread of its own, so that a slow reader holds up nobody; the
+answers come from a callable that the daemon hands in, which is called in that thread.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import socket
 import socketserver
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from kroute.model.errors import DriverError
+from kroute.model.errors import DriverError, KrouteError
 
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds a client may take over its request or over reading the answer."""
+"""Seconds a client may take over its request, and over reading the answer."""
+
+CONNECTIONS = 64
+"""Connections of one server at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +51,19 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
         timeout = REQUEST_TIMEOUT
         server_version = "kroute"
         sys_version = ""
+        default_request_version = "HTTP/1.0"  # refusals have a status line, too
+        server: _Server
 
         def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-            answer = respond(url.path, query)
-            if answer is None:
-                answer = Answer(HTTPStatus.NOT_FOUND, b'{"error": "no such resource"}\n')
+            self.server.request_is_read(self.connection)
+            self._send(_answer(respond, self.path))
+
+        def send_error(
+            self, code: int, message: str | None = None, explain: str | None = None
+        ) -> None:
+            self._send(_refusal(code, message or HTTPStatus(code).phrase))
+
+        def _send(self, answer: Answer) -> None:
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.content_type)
             self.send_header("Content-Length", str(len(answer.body)))
@@ -66,13 +79,86 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _answer(respond: Respond, target: str) -> Answer:
+    """The answer to a GET of this request target, whatever becomes of the attempt to find it."""
+    try:
+        url = urlsplit(target)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+    except ValueError as error:
+        return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+    try:
+        answer = respond(url.path, query)
+    except (KrouteError, TimeoutError) as error:
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error) or "it takes too long")
+    except Exception:
+        log.exception("http: no answer to %s", url.path)
+        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+    return answer or _refusal(HTTPStatus.NOT_FOUND, "no such resource")
+
+
+def _refusal(status: int, reason: str) -> Answer:
+    return Answer(status, json.dumps({"error": reason}).encode() + b"\n")
+
+
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A thread for each connection, but never more than :data:`CONNECTIONS`; who dawdles makes room."""
+
     daemon_threads = True
     allow_reuse_address = True
     block_on_close = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._lock = threading.Lock()
+        self._awaited: dict[socket.socket, float | None] = {}
+        """Connections in the order of their arrival: since when a request is awaited, None once it is read."""
+        super().__init__(*arguments, **options)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = len(self._awaited) >= CONNECTIONS and not self._make_room()
+            if not full:
+                self._awaited[request] = monotonic()
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def request_is_read(self, request: socket.socket) -> None:
+        """A whole request has come on this connection; from here on it is we who take our time."""
+        with self._lock:
+            if request in self._awaited:
+                self._awaited[request] = None
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._awaited.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called several times a second: ends connections whose request takes too long to come."""
+        latest = monotonic() - REQUEST_TIMEOUT
+        with self._lock:
+            overdue = [
+                r for r, since in self._awaited.items() if since is not None and since < latest
+            ]
+            for request in overdue:
+                self._drop(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("http: %s went away", client_address, exc_info=True)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that has not brought its request yet; whether there is one."""
+        oldest = next((r for r, since in self._awaited.items() if since is not None), None)
+        if oldest is not None:
+            self._drop(oldest)
+        return oldest is not None
+
+    def _drop(self, request: socket.socket) -> None:
+        """Its thread reads the end of the connection and closes it."""
+        self._awaited[request] = None
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
 
 class HttpServer:
@@ -89,6 +175,11 @@ class HttpServer:
             target=self._server.serve_forever, args=(0.2,), name="http", daemon=True
         )
         self._thread.start()
+
+    @property
+    def address(self) -> Any:
+        """What is listened on, as the socket's family writes it."""
+        return self._server.server_address
 
     def close(self) -> None:
         """Stop listening."""
@@ -114,7 +205,7 @@ def serve_unix(path: Path, respond: Respond) -> HttpServer:
     Raises:
         DriverError: another daemon listens there, or the folder cannot be written.
     """
-    if path.exists() and _is_live(path):
+    if _is_live(path):
         raise DriverError(f"{path}: another kroute daemon is running and answers there")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -122,18 +213,25 @@ def serve_unix(path: Path, respond: Respond) -> HttpServer:
     except OSError as error:
         raise DriverError(f"{path}: {error.strerror}") from error
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server = _listen(listener, str(path), str(path), socket.AF_UNIX, respond)
-    path.chmod(0o600)
-    return server
+    mask = os.umask(0o177)  # root only from the first moment on
+    try:
+        return _listen(listener, str(path), str(path), socket.AF_UNIX, respond)
+    finally:
+        os.umask(mask)
 
 
 def _is_live(path: Path) -> bool:
+    """Whether somebody listens. Only a plain no counts: one who is too busy to accept is alive."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
             return False
+        except (TimeoutError, BlockingIOError):
+            return True
+        except OSError as error:
+            raise DriverError(f"{path}: {error.strerror or error}") from error
         return True
 
 
@@ -145,5 +243,5 @@ def _listen(
         listener.listen(64)
     except OSError as error:
         listener.close()
-        raise DriverError(f"{where}: cannot listen: {error.strerror}") from error
+        raise DriverError(f"{where}: cannot listen: {error.strerror or error}") from error
     return HttpServer(listener, family, respond)
