@@ -118,18 +118,18 @@ def _put(out: bytearray, field: Field, value: Any) -> None:
     number, kind = field.number, field.kind
     if kind in _NUMBERS:
         if value:
-            _put_varint(out, number << 3 | _VARINT)
-            _put_varint(out, _wide(value))
+            put_varint(out, number << 3 | _VARINT)
+            put_varint(out, _wide(value))
     elif kind is Kind.TEXT:
-        _put_bytes(out, number, value.encode())
+        put_bytes(out, number, value.encode())
     elif kind is Kind.MESSAGE:
-        _put_bytes(out, number, encode(_inner(field), value))
+        put_bytes(out, number, encode(_inner(field), value))
     elif kind is Kind.TEXTS:
         for text in value:
-            _put_bytes(out, number, text.encode())
+            put_bytes(out, number, text.encode())
     elif kind is Kind.MESSAGES:
         for item in value:
-            _put_bytes(out, number, encode(_inner(field), item))
+            put_bytes(out, number, encode(_inner(field), item))
     else:
         _put_map(out, field, value)
 
@@ -144,20 +144,22 @@ def _put_map(out: bytearray, field: Field, value: Mapping[str, Any]) -> None:
     """Entries by key: equal maps give equal bytes. An entry always holds both, as other encoders have it."""
     for key in sorted(value):
         entry = bytearray()
-        _put_bytes(entry, 1, key.encode())
+        put_bytes(entry, 1, key.encode())
         item = value[key]
         inner = item.encode() if field.kind is Kind.WORDS else encode(_inner(field), item)
-        _put_bytes(entry, 2, inner)
-        _put_bytes(out, field.number, bytes(entry))
+        put_bytes(entry, 2, inner)
+        put_bytes(out, field.number, bytes(entry))
 
 
-def _put_bytes(out: bytearray, number: int, data: bytes) -> None:
-    _put_varint(out, number << 3 | _BYTES)
-    _put_varint(out, len(data))
+def put_bytes(out: bytearray, number: int, data: bytes) -> None:
+    """Append a field of text, octets or an encoded message."""
+    put_varint(out, number << 3 | _BYTES)
+    put_varint(out, len(data))
     out += data
 
 
-def _put_varint(out: bytearray, value: int) -> None:
+def put_varint(out: bytearray, value: int) -> None:
+    """Append a bare number, 0 to 2^64 - 1."""
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7

@@ -1,0 +1,88 @@
+"""gRPC's own services as far as a server owes them: health (grpc.health.v1) and reflection (v1 and v1alpha)."""
+
+from __future__ import annotations
+
+from base64 import b85decode
+from collections.abc import Iterator
+
+from kroute.codec.kni.descriptors import DESCRIPTORS
+from kroute.codec.kni.methods import SERVICE
+from kroute.codec.kni.wire import put_bytes, put_varint, walk
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+_FILE = "kni.proto"
+_NOT_FOUND = 5
+_BY_NAME, _BY_SYMBOL, _LIST = 3, 4, 7
+
+
+def health_service(request: bytes) -> str:
+    """The service that a HealthCheckRequest asks for; empty is the whole server.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    return next(
+        (raw.decode("utf-8", "replace") for n, k, raw in walk(request) if (n, k) == (1, 2)), ""
+    )
+
+
+def health_reply(serving: bool) -> bytes:
+    """HealthCheckResponse: SERVING (1) or NOT_SERVING (2)."""
+    return bytes((0x08, 1 if serving else 2))
+
+
+def reflect(request: bytes) -> bytes:
+    """ServerReflectionResponse to a ServerReflectionRequest.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    out = bytearray()
+    put_bytes(out, 2, request)
+    for number, kind, raw in walk(request):
+        if kind == 2 and number in (_BY_NAME, _BY_SYMBOL, _LIST):
+            _answer(out, number, raw.decode("utf-8", "replace"))
+            return bytes(out)
+    _error(out, 12, "not supported")
+    return bytes(out)
+
+
+def _answer(out: bytearray, question: int, text: str) -> None:
+    if question == _LIST:
+        services = bytearray()
+        for name in (SERVICE, HEALTH, REFLECTION[0]):
+            entry = bytearray()
+            put_bytes(entry, 1, name.encode())
+            put_bytes(services, 1, bytes(entry))
+        put_bytes(out, 6, bytes(services))
+        return
+    known = text == _FILE if question == _BY_NAME else text in set(_symbols())
+    if not known:
+        _error(out, _NOT_FOUND, f"{text!r} is not known here")
+        return
+    found = bytearray()
+    put_bytes(found, 1, b85decode(DESCRIPTORS[_FILE]))
+    put_bytes(out, 4, bytes(found))
+
+
+def _symbols() -> Iterator[str]:
+    """Names of the file's services, their methods, its messages and enums (FileDescriptorProto fields 4 to 6)."""
+    for number, kind, raw in walk(b85decode(DESCRIPTORS[_FILE])):
+        if number not in (4, 5, 6) or kind != 2:
+            continue
+        name = ""
+        for inner, wire, part in walk(raw):
+            if (inner, wire) == (1, 2):
+                name = f"kni.{part.decode()}"
+                yield name
+            elif (number, inner, wire) == (6, 2, 2):
+                yield from (f"{name}.{p.decode()}" for n, w, p in walk(part) if (n, w) == (1, 2))
+
+
+def _error(out: bytearray, code: int, text: str) -> None:
+    error = bytearray()
+    put_varint(error, 1 << 3)
+    put_varint(error, code)
+    put_bytes(error, 2, text.encode())
+    put_bytes(out, 7, bytes(error))

@@ -1,0 +1,105 @@
+"""Sockets at fixed paths: ours alone, root only, a dead server's replaced, a living one's never.
+
+gRPC would bind right at the path, displace whoever listens there, and remove the path on exit even if it is another's
+by then. So it binds in a folder of its own that nobody else may enter, and the finished socket is moved to its place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from kroute.model.errors import DriverError
+
+_LONGEST = 107
+"""Octets of a socket's path (unix(7))."""
+
+
+class Door:
+    """One path: locked from construction on, open after :meth:`open`."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path.
+
+        Raises:
+            DriverError: another server answers there, or holds the lock, or something else is in the way.
+        """
+        self.path = path
+        self._inode = 0
+        self._lock = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path.with_name(f"{path.name}.lock"))
+            _require_free(path)
+            self._folder = Path(tempfile.mkdtemp(prefix=".kroute-", dir=path.parent))
+        except OSError as error:
+            self.close()
+            raise DriverError(f"KNI socket {path}: {error.strerror or error}") from error
+        except DriverError:
+            self.close()
+            raise
+        self.draft = self._folder / "s"
+        """Where the server is to bind."""
+        if len(os.fsencode(self.draft)) > _LONGEST:
+            self.close()
+            raise DriverError(f"KNI socket {path}: the path is too long (about 85 octets at most)")
+
+    def open(self) -> None:
+        """Move the bound socket to its place.
+
+        Raises:
+            DriverError: it is not there, or cannot be moved.
+        """
+        try:
+            self.draft.chmod(0o600)
+            self._inode = self.draft.stat().st_ino
+            self.draft.replace(self.path)
+            self._folder.rmdir()
+        except OSError as error:
+            raise DriverError(f"KNI socket {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Remove the socket if it is still ours, and give the path up; safe to call twice."""
+        with suppress(OSError):
+            if self._inode and self.path.lstat().st_ino == self._inode:
+                self.path.unlink()
+        self._inode = 0
+        if hasattr(self, "_folder"):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise DriverError(f"{path}: another kroute daemon serves KNI on this node") from error
+    return descriptor
+
+
+def _require_free(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise DriverError(f"KNI socket {path}: a file that is no socket is in the way; remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return
+        except OSError:
+            pass  # no answer in time, or no room in its queue: alive all the same
+    raise DriverError(f"KNI socket {path}: another network runtime answers there; stop it first")

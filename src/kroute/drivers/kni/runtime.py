@@ -1,0 +1,110 @@
+"""KNI as one thing that the daemon starts and stops: store, core, server, garbage collection."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kroute.drivers.kni import gc
+from kroute.drivers.kni.core import Core, Settings
+from kroute.drivers.kni.leases import leases_of, ranges_of
+from kroute.drivers.kni.meter import Meter
+from kroute.drivers.kni.networks import Networks
+from kroute.drivers.kni.plugins import Plugins
+from kroute.drivers.kni.server import KniServer
+from kroute.drivers.kni.store import Store
+from kroute.model.config import Cni, Kni, KniLayout
+from kroute.model.kni import Generation, KniError, NodeFacts
+from kroute.plan import kni as plan
+
+log = logging.getLogger(__name__)
+
+FILE = "kni.sqlite"
+_FORCED = {
+    KniLayout.AUTO: None,
+    KniLayout.V005: Generation.V005,
+    KniLayout.V006: Generation.V006,
+}
+
+
+class KniRuntime:
+    """The network runtime of this node; construction serves at once."""
+
+    def __init__(
+        self,
+        config: Kni,
+        cni: Cni,
+        state: Path,
+        facts: Callable[[], NodeFacts],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Recover what an earlier life left open, then serve.
+
+        Raises:
+            DriverError: the store or a socket cannot be had.
+        """
+        self.meter = Meter()
+        self._facts = facts
+        self._config = config
+        self._stopped = threading.Event()
+        self.networks = Networks(cni.directory, cni.file)
+        plugins = Plugins(cni.bin_directories)
+        self.core = Core(
+            Store(state / FILE),
+            plugins,
+            self.networks,
+            self._with_pools,
+            settings=Settings(deadline=float(config.deadline)),
+            on_change=on_change,
+        )
+        self.core.recover()
+        self._server = KniServer(self.core, self.meter, _FORCED[config.attach_layout], self.collect)
+        self._server.start(tuple(Path(p) for p in config.sockets))
+        log.info(
+            "KNI served sockets=%s attachments=%d",
+            ",".join(config.sockets),
+            len(self.core.store.attachments),
+        )
+        self._collector = threading.Thread(
+            target=self._collect_for_ever, name="kni-gc", daemon=True
+        )
+        self._collector.start()
+
+    def close(self) -> None:
+        """End running calls, give the sockets up, close the store. Attachments stay."""
+        self._stopped.set()
+        self._server.stop(float(self._config.deadline))
+        self.core.store.close()
+
+    def pods(self) -> list[dict[str, Any]]:
+        """What is attached, for `kroute show pods`."""
+        return list(plan.pods(list(self.core.store.attachments.values()), time.time()))
+
+    def collect(self, dry_run: bool) -> list[gc.Finding]:
+        """Find garbage, and release it unless only asked to look."""
+        return gc.collect(self.core, dry_run=dry_run)
+
+    def _collect_for_ever(self) -> None:
+        while True:
+            try:
+                self.collect(False)
+            except Exception:
+                log.exception("garbage collection failed; it is tried again")
+            if self._stopped.wait(float(self._config.gc_interval)):
+                return
+
+    def _with_pools(self) -> NodeFacts:
+        facts = self._facts()
+        try:
+            network = self.networks.default()
+        except KniError:
+            return facts
+        leases = leases_of(network)
+        if leases is None:
+            return facts
+        return replace(facts, pools=leases.pools(ranges_of(network)))

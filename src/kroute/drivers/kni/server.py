@@ -1,0 +1,189 @@
+"""The gRPC server: bytes to the core and back, in threads of its own, so that it never delays the event loop.
+
+Queries have their own threads: a kubelet's status call is answered also while every other thread waits for a plugin.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from kroute.codec.kni import standard
+from kroute.codec.kni.methods import METHODS, Ask, Method, read
+from kroute.codec.kni.wire import MalformedMessage, encode
+from kroute.drivers.kni.core import Core
+from kroute.drivers.kni.door import Door
+from kroute.drivers.kni.gc import Finding
+from kroute.drivers.kni.meter import Meter
+from kroute.model.errors import DriverError
+from kroute.model.kni import Empty, Generation, KniError, PodReply, Refusal
+
+log = logging.getLogger(__name__)
+
+COLLECT = "/kroute.Kni/Collect"
+"""A method of ours: garbage collection on demand. :data:`DRY_RUN` or nothing goes in, a JSON list comes out."""
+DRY_RUN = b"dry-run"
+WORKERS, QUERY_WORKERS = 16, 4
+LONGEST_MESSAGE = 4 << 20
+"""Octets of a request; a pod's labels and annotations are at most 256 KiB each."""
+_OPTIONS = (
+    ("grpc.max_receive_message_length", LONGEST_MESSAGE),
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 256),
+)
+_CODES = {refusal: grpc.StatusCode[refusal.value] for refusal in Refusal}
+_QUERIES = (Ask.QUERY_POD, Ask.QUERY_NODES, Ask.SETUP_NODE)
+
+Behaviour = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+class KniServer(grpc.GenericRpcHandler):
+    """Serves one core on some sockets."""
+
+    def __init__(
+        self,
+        core: Core,
+        meter: Meter,
+        forced: Generation | None = None,
+        collect: Callable[[bool], list[Finding]] | None = None,
+    ) -> None:
+        """``forced`` settles the layout of AttachNetworkRequest; None tells by the message.
+
+        ``collect`` serves `kroute kni gc`: it is told whether to look only.
+        """
+        self._core = core
+        self._collect = collect
+        self._meter = meter
+        self._forced = forced
+        self._doors: list[Door] = []
+        self._work = ThreadPoolExecutor(WORKERS, thread_name_prefix="kni")
+        self._queries = ThreadPoolExecutor(QUERY_WORKERS, thread_name_prefix="kni-query")
+        self._server = grpc.server(self._work, handlers=[self], options=_OPTIONS)
+        self._handlers: Mapping[str, Any] = self._routes()
+
+    def start(self, paths: tuple[Path, ...]) -> None:
+        """Listen on every path.
+
+        Raises:
+            DriverError: a path cannot be had; nothing is served then.
+        """
+        try:
+            for path in paths:
+                self._doors.append(Door(path))
+            for door in self._doors:
+                self._server.add_insecure_port(f"unix:{door.draft}")
+            self._server.start()
+            for door in self._doors:
+                door.open()
+        except (DriverError, RuntimeError) as error:
+            self.stop(0)
+            raise DriverError(str(error)) from error
+
+    def stop(self, grace: float) -> None:
+        """Take no more calls, let those that run end within ``grace`` seconds, give the sockets up."""
+        self._server.stop(grace).wait(grace + 5.0)
+        for door in self._doors:
+            door.close()
+        for pool in (self._work, self._queries):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a method's path; None where there is none (gRPC answers UNIMPLEMENTED)."""
+        return self._handlers.get(handler_call_details.method)
+
+    # --- methods ------------------------------------------------------------------------------------------
+
+    def _routes(self) -> dict[str, Any]:
+        routes = {
+            m.path: self._unary(self._behaviour(m), m.ask in _QUERIES) for m in METHODS.values()
+        }
+        routes[f"/{standard.HEALTH}/Check"] = self._unary(self._health, True)
+        if self._collect is not None:
+            routes[COLLECT] = self._unary(self._collected, False)
+        for service in standard.REFLECTION:
+            path = f"/{service}/ServerReflectionInfo"
+            routes[path] = grpc.stream_stream_rpc_method_handler(_reflect)
+        return routes
+
+    def _unary(self, behaviour: Behaviour, is_query: bool) -> Any:
+        def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
+            return behaviour(data, context)
+
+        if is_query:
+            behave.experimental_thread_pool = self._queries  # type: ignore[attr-defined]
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+    def _behaviour(self, method: Method) -> Behaviour:
+        def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
+            began = time.perf_counter()
+            self._meter.begin()
+            how, code = "", ""
+            try:
+                reply = self._answer(method, data)
+                how = reply.extradata.get("how", "") if isinstance(reply, PodReply) else ""
+                return encode(method.reply, reply)
+            except Exception as error:  # noqa: BLE001 - a bug in one call must not end the others
+                status, text = _status(method, error)
+                code = status.name
+                context.set_code(status)
+                context.set_details(text)
+                return b""
+            finally:
+                self._meter.end(method.name, how, time.perf_counter() - began, code)
+
+        return behave
+
+    def _answer(self, method: Method, data: bytes) -> Any:
+        request, generation = read(method, data, self._forced)
+        core = self._core
+        match method.ask:
+            case Ask.ATTACH:
+                return core.attach(request, generation)
+            case Ask.DETACH:
+                core.detach(request.id)
+            case Ask.QUERY_POD:
+                return core.query_pod(request.id)
+            case Ask.QUERY_NODES:
+                return core.query_nodes()
+            case Ask.CREATE:
+                return core.create(request)
+            case Ask.DELETE:
+                core.delete(request)
+            case Ask.SETUP_NODE:  # C17: an empty message, where the former server fell over
+                pass
+        return Empty()
+
+    def _collected(self, data: bytes, _context: grpc.ServicerContext) -> bytes:
+        assert self._collect is not None
+        found = self._collect(data == DRY_RUN)
+        return json.dumps([asdict(finding) for finding in found]).encode()
+
+    def _health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        service = standard.health_service(data)
+        if service not in ("", METHODS["AttachNetwork"].path.split("/")[1]):
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            return b""
+        return standard.health_reply(not self._core.store.fault)
+
+
+def _reflect(requests: Iterator[bytes], _context: grpc.ServicerContext) -> Iterator[bytes]:
+    for request in requests:
+        yield standard.reflect(request)
+
+
+def _status(method: Method, error: Exception) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, MalformedMessage):
+        return grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    if isinstance(error, KniError):
+        log.warning("%s refused: %s", method.name, error)
+        return _CODES[error.refusal], str(error)
+    log.error("%s failed", method.name, exc_info=error)
+    return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}; see the daemon's log"

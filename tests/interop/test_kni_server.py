@@ -1,0 +1,282 @@
+"""KNI over real sockets: every client's bytes, status codes, who may listen, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+
+from kroute.codec.kni import messages as m
+from kroute.codec.kni.methods import METHODS
+from kroute.codec.kni.wire import decode
+from kroute.drivers.kni.client import KniClient, Refused
+from kroute.drivers.kni.meter import Meter
+from kroute.drivers.kni.server import KniServer
+from kroute.model.errors import DriverError
+from kroute.model.kni import CreateRequest, DeleteRequest, Generation, PodReply
+from support import kni_clients
+from support.kni import KniNode
+from support.kni_clients import CALLS
+from support.netns import wait_for
+
+pytestmark = pytest.mark.root
+
+
+class Site:
+    """A node and its server; the server's threads live in the node's namespace."""
+
+    def __init__(self, node: KniNode) -> None:
+        self.node = node
+        self.path = node.folder / "kni.sock"
+        self.core = node.core()
+        self.server = KniServer(self.core, Meter())
+        with node.node.entered():
+            self.server.start((self.path, node.folder / "second.sock"))
+
+    def client(self, generation: Generation | None = None) -> KniClient:
+        return KniClient(str(self.path), generation, timeout=30.0)
+
+
+@pytest.fixture
+def site():
+    with KniNode() as node:
+        made = Site(node)
+        yield made
+        made.server.stop(0)
+
+
+def as_client(call, pod) -> bytes:
+    """A recorded request with this pod's id and namespace in place of the recorded ones."""
+    text = json.dumps(call.content)
+    text = text.replace(kni_clients.ID, pod.name).replace(kni_clients.NETNS, pod.path)
+    return kni_clients.encode(call.file, call.message, json.loads(text))
+
+
+CLIENTS = sorted({c.client for c in CALLS})
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_c2_every_generation_s_client_attaches_queries_and_detaches_on_the_wire(site, client):
+    pod = site.node.pod("a")
+    calls = {c.method: c for c in CALLS if c.client == client}
+    with site.client() as wire:
+        for method, call in calls.items():
+            if method.startswith(("Create", "Attach")):
+                wire.raw(METHODS[method].path, as_client(call, pod))
+        found = wire.query(pod.name)
+        assert found.ipconfigs["eth0"].ip == ("10.244.1.2", "fd00:10:244:1::2")
+        pod.run(["ping", "-c1", "-W2", "10.244.1.1"])
+        for method, call in calls.items():
+            if method.startswith(("Detach", "Delete")):
+                assert wire.raw(METHODS[method].path, as_client(call, pod)) == b""
+        wire.detach(pod.name)
+        assert wire.query(pod.name) == PodReply()
+    assert site.node.leased() == {}
+
+
+def test_c5_protobuf_reads_our_answer_field_by_field(site):
+    pod = site.node.pod("a")
+    with site.client() as wire:
+        answer = wire.raw(METHODS["AttachNetwork"].path, as_client(CALLS[0], pod))
+        told = kni_clients.decode("kni-v0.0.5.proto", "AttachNetworkResponse", answer)
+        reply = decode(m.POD_REPLY, answer)
+        wire.detach(pod.name)
+    eth0 = told["ipconfigs"]["eth0"]
+    assert eth0["ip"] == ["10.244.1.2", "fd00:10:244:1::2"]
+    assert eth0["mac"] == reply.ipconfigs["eth0"].mac
+    assert set(told["ipconfigs"]) == set(reply.ipconfigs) >= {"eth0", "lo", "kroute0"}
+
+
+def test_c3_c16_querynodenetworks_is_never_empty_and_gives_its_reasons(site):
+    with site.client() as wire:
+        (own,) = wire.nodes().networks
+    assert own.ready is False
+    assert "podCIDR" in own.extradata["reasons"]
+
+
+def test_c13_an_unknown_pod_is_ok_and_empty(site):
+    with site.client() as wire:
+        assert wire.query("nobody") == PodReply()
+
+
+def test_c17_setupnodenetwork_answers_with_an_empty_message(site):
+    with site.client() as wire:
+        assert wire.raw(METHODS["SetupNodeNetwork"].path, b"") == b""
+
+
+def test_malformed_and_oversized_requests_are_refused_and_harm_nobody(site):
+    with site.client() as wire:
+        with pytest.raises(Refused) as caught:
+            wire.raw(METHODS["AttachInterface"].path, b"\xff\xff\xff")
+        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(Refused) as caught:
+            wire.raw(METHODS["AttachInterface"].path, b"\x0a" + b"x" * (5 << 20))
+        assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with pytest.raises(Refused) as caught:
+            wire.raw("/kni.KNI/Nonsense", b"")
+        assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+        assert wire.nodes().networks
+
+
+def test_the_client_finds_out_the_newest_generation(site):
+    with site.client() as wire:
+        assert wire.generation is Generation.V008
+
+
+@pytest.mark.parametrize("generation", list(Generation))
+def test_the_client_speaks_every_generation(site, generation):
+    with site.client(generation) as wire:
+        path = wire.create(CreateRequest(name="web", namespace="default")).netns_path
+        reply = wire.attach("c1", path)
+        assert wire.query("c1") == reply
+        assert reply.ipconfigs["eth0"].ip
+        wire.detach("c1")
+        wire.delete(DeleteRequest(netns_path=path))
+    assert not Path(path).exists()
+
+
+def test_64_clients_at_once_get_distinct_addresses(site):
+    pods = [site.node.pod(f"p{i}") for i in range(64)]
+    replies: dict[str, PodReply] = {}
+
+    def attach(pod):
+        with site.client(Generation.V008) as wire:
+            replies[pod.name] = wire.attach(pod.name, pod.path)
+
+    threads = [threading.Thread(target=attach, args=(pod,)) for pod in pods]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    given = [ip for reply in replies.values() for ip in reply.ipconfigs["eth0"].ip]
+    assert len(given) == len(set(given)) == 128
+    with site.client(Generation.V008) as wire:
+        for pod in pods:
+            wire.detach(pod.name)
+    assert site.node.leased() == {}
+    assert site.node.veths() == []
+
+
+def test_health_and_reflection_tell_what_is_served(site):
+    with site.client() as wire:
+        assert wire.raw("/grpc.health.v1.Health/Check", b"") == b"\x08\x01"
+        with pytest.raises(Refused) as caught:
+            wire.raw("/grpc.health.v1.Health/Check", b"\x0a\x04nope")
+        assert caught.value.code is grpc.StatusCode.NOT_FOUND
+        stream = wire._channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        )
+        listed, found, missing = stream(
+            iter([b"\x3a\x00", b"\x22\x07kni.KNI", b"\x22\x04nope"]), timeout=10
+        )
+    assert b"kni.KNI" in listed
+    assert b"AttachInterface" in found
+    assert b"not known" in missing
+
+
+def test_c1_sockets_are_for_root_only_and_go_with_the_server(site):
+    for path in (site.path, site.node.folder / "second.sock"):
+        mode = path.stat()
+        assert stat.S_ISSOCK(mode.st_mode)
+        assert stat.S_IMODE(mode.st_mode) == 0o600
+        assert mode.st_uid == os.getuid()
+    site.server.stop(0)
+    assert [p.name for p in site.node.folder.glob("*.sock")] == []
+    assert list(site.node.folder.glob(".kroute-*")) == []
+
+
+def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
+    other = KniServer(site.core, Meter())
+    with pytest.raises(DriverError):
+        other.start((site.path,))
+    with site.client() as wire:
+        assert wire.nodes().networks
+    foreign = site.node.folder / "foreign.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(foreign))
+        listener.listen()
+        with pytest.raises(DriverError, match="another network runtime answers"):
+            KniServer(site.core, Meter()).start((foreign,))
+        assert foreign.exists()
+
+
+def test_c1_a_stale_socket_is_replaced_and_a_file_that_is_none_is_left(site):
+    stale, file = site.node.folder / "stale.sock", site.node.folder / "file.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(stale))
+    file.write_text("mine")
+    server = KniServer(site.core, Meter())
+    with pytest.raises(DriverError, match="no socket"):
+        server.start((file,))
+    assert file.read_text() == "mine"
+    server = KniServer(site.core, Meter())
+    server.start((stale,))
+    with KniClient(str(stale)) as wire:
+        assert wire.nodes().networks
+    server.stop(0)
+    assert not stale.exists()
+
+
+def test_stopping_lets_a_running_attach_end(site):
+    go_on, started = site.node.folder / "go-on", site.node.folder / "started"
+    site.node.script(
+        "slow",
+        f'cat >/dev/null; [ "$CNI_COMMAND" = DEL ] && exit 0\ntouch {started}\n'
+        f"while [ ! -e {go_on} ]; do sleep 0.02; done\n"
+        'echo \'{"cniVersion":"1.0.0","ips":[{"address":"192.0.2.9/24"}]}\'',
+    )
+    site.node.plain("kroute", {"type": "slow"})
+    pod, replies = site.node.pod("a"), []
+
+    def attach():
+        with site.client(Generation.V008) as wire:
+            replies.append(wire.attach(pod.name, pod.path))
+
+    caller = threading.Thread(target=attach)
+    caller.start()
+    wait_for(started.exists, what="the plugin to run")
+    stopper = threading.Thread(target=site.server.stop, args=(20.0,))
+    stopper.start()
+    go_on.touch()
+    for thread in (caller, stopper):
+        thread.join()
+    assert replies[0].ipconfigs["eth0"].ip == ("192.0.2.9",)
+
+
+def test_queries_are_answered_while_every_worker_waits_for_a_plugin(site):
+    go_on = site.node.folder / "go-on"
+    site.node.script(
+        "slow",
+        f'cat >/dev/null; [ "$CNI_COMMAND" = DEL ] && exit 0\n'
+        f'while [ ! -e {go_on} ]; do sleep 0.1; done\necho \'{{"cniVersion":"1.0.0"}}\'',
+    )
+    site.node.plain("kroute", {"type": "slow"})
+    pods = [site.node.pod(f"p{i}") for i in range(20)]
+
+    def attach(pod):
+        with site.client(Generation.V008) as wire:
+            wire.attach(pod.name, pod.path)
+
+    threads = [threading.Thread(target=attach, args=(pod,)) for pod in pods]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(site.core.store.attachments) >= 16, what="all workers to be busy")
+    with site.client() as wire:
+        assert wire.query("nobody") == PodReply()
+        assert wire.nodes().networks
+    go_on.touch()
+    for thread in threads:
+        thread.join()
+
+
+def test_without_kni_grpc_is_not_loaded():
+    code = "import sys, kroute.daemon; sys.exit(any(m.partition('.')[0] in ('grpc', 'sqlite3') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
