@@ -59,9 +59,13 @@ class NexthopObjects:
     def ensure(self, family: Family, nexthops: Nexthops) -> tuple[int, list[bytes]]:
         """The id for these legs, and the requests that make what is missing, to be sent before any route.
 
-        The id is 0 where there can be none: a blackhole, or a leg without interface.
+        The id is 0 where there can be none: a blackhole, a leg without interface, or no id left.
         """
         if not nexthops or not all(leg.oif for leg in nexthops):
+            return 0, []
+        if there := self.known(family, nexthops):
+            return there, []
+        if IDS - len(self._content) - len(self._foreign) <= len(nexthops):
             return 0, []
         requests: list[bytes] = []
         members = tuple((self._leg(leg_of(family, leg), requests), leg.weight) for leg in nexthops)
@@ -178,11 +182,10 @@ class NexthopObjects:
         return not isinstance(self._content[nhid], Leg), nhid
 
     def _new_id(self) -> int:
-        for _ in range(IDS):
+        while True:
             self._last = FIRST_ID + (self._last + 1 - FIRST_ID) % IDS
             if self._last not in self._content and self._last not in self._foreign:
                 return self._last
-        raise OverflowError("all ids of nexthop objects are taken")
 
 
 def leg_of(family: Family, nexthop: Nexthop) -> Leg:
