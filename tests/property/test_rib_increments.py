@@ -316,6 +316,10 @@ class History(RuleBasedStateMachine):
         self.originated = prefixes
         self.listener.originate(*prefixes)
 
+    @rule(legs=st.sampled_from([1, 2, 8]))
+    def allow(self, legs: int) -> None:
+        self.legs = self.listener.routing.rib.legs = legs
+
     @rule(number=any_number)
     def refresh(self, number: int) -> None:
         self.listener.routing.refresh(PeerName(f"node/n{number}"))

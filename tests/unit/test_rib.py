@@ -89,6 +89,18 @@ def test_a_second_path_becomes_a_second_leg_and_goes_with_its_peer():
     assert node.routes == {POD: hop("192.0.2.3")}
 
 
+def test_turning_ecmp_off_and_on_holds_for_the_routes_that_are_there():
+    node = learned(POD)
+    node.learn(N3, attributes("192.0.2.3"), POD)
+    node.flush()
+    node.routing.rib.legs = 1
+    node.flush()
+    assert node.routes == {POD: hop("192.0.2.2")}
+    node.routing.rib.legs = 8
+    node.flush()
+    assert node.routes == {POD: (*hop("192.0.2.2"), *hop("192.0.2.3"))}
+
+
 def test_families_do_not_mix():
     node = learned(POD)
     node.learn(N2, attributes("2001:db8::2"), "fd00:2::/64", family=V6)

@@ -66,7 +66,7 @@ class Rib:
     def __init__(self, me: Self, resolver: Resolver, legs: int = 8) -> None:
         self.me = me
         self.resolver = resolver
-        self.legs = legs
+        self._legs = legs
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
         self._dirty: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
@@ -74,6 +74,20 @@ class Rib:
         """Paths whose legs changed since the last decision: what they say now is not what was installed."""
         self._epoch = object()
         self._own_touched = False
+
+    @property
+    def legs(self) -> int:
+        """Most legs of an ECMP route."""
+        return self._legs
+
+    @legs.setter
+    def legs(self, legs: int) -> None:
+        if legs == self._legs:
+            return
+        self._legs = legs
+        for family, table in self.candidates.items():
+            several = (nlri for nlri, rivals in table.items() if isinstance(rivals, tuple))
+            self._dirty[family].update(dict.fromkeys(several))
 
     # --- learning ----------------------------------------------------------------------------------
 
@@ -186,7 +200,7 @@ class Rib:
         return decided
 
     def _decide(self, family: Family, dirty: Iterable[Nlri]) -> Decided:
-        candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
+        candidates, loc, legs = self.candidates[family], self.loc[family], self._legs
         moved = self._moved
         chosen: dict[tuple[Path, ...], Selection | None] = {}
         """What was selected of equal rivals in this turn: routes that two reflectors tell share one answer."""
