@@ -10,7 +10,7 @@ from kroute.cli import OK, UNREACHABLE
 from kroute.cli.client import DEFAULT_SOCKET, Unreachable, ask
 from kroute.codec.show import as_json, as_yaml, table
 
-WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status")
+WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status", "pods")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -87,6 +87,17 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
         ("INSTALLED", _key("installed")),
         ("NOTE", _key("note")),
     ),
+    "pods": (
+        ("POD", _key("pod")),
+        ("ID", lambda r: str(r["id"])[:13]),
+        ("ADDRESSES", _key("addresses")),
+        ("INTERFACES", _key("interfaces")),
+        ("NETNS", _key("netns")),
+        ("AGE", lambda r: duration(r.get("age"))),
+        ("PHASE", _key("phase")),
+        ("GENERATION", _key("generation")),
+        ("HOW", _key("how")),
+    ),
     "problems": (
         ("SEVERITY", _key("severity")),
         ("OBJECT", _key("object")),

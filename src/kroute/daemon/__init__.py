@@ -16,10 +16,11 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
+from kroute.daemon.kni import start as start_kni
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
 from kroute.drivers import systemd
@@ -40,6 +41,9 @@ from kroute.model.state import Observed
 from kroute.plan.observe import ConfigChanged, KernelChanged
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from kroute.drivers.kni.runtime import KniRuntime
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +85,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._http: HttpServer | None = None
+        self.kni: KniRuntime | None = None
+        """Serves kubelets, where that is enabled."""
         self._was_ready = False
         self._ending = False
         self._next_look = 0.0
@@ -137,6 +143,7 @@ class Daemon:
         await self.speaker.start()
         driver = inventory_driver(self.config.inventory)
         tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
+        await self._serve_kni()
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()
         gc.freeze()
@@ -146,6 +153,8 @@ class Daemon:
         self._ending = True
         with suppress(DriverError):
             systemd.stopping()
+        if self.kni is not None:
+            await asyncio.to_thread(self.kni.close)
         await asyncio.gather(*(asyncio.to_thread(server.close) for server in self._servers))
         await self.speaker.stop()
         self.watcher.close()
@@ -176,6 +185,17 @@ class Daemon:
         else:
             self._servers.append(self._http)
             self._report("http", ())
+
+    async def _serve_kni(self) -> None:
+        """Serve kubelets where that is wanted; what keeps us from it keeps nothing else from working."""
+        if not self.config.kni.enabled:
+            return
+        try:
+            self.kni = await asyncio.to_thread(start_kni, self)
+        except DriverError as error:
+            log.error("%s; KNI is not served until the next start", error)
+            problem = Problem(object="kni", reason=str(error), severity=Severity.ERROR)
+            self._report("kni", (problem,))
 
     # --- events ---------------------------------------------------------------------------------------
 

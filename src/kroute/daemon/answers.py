@@ -57,6 +57,7 @@ class Desk:
             "config": lambda _q: plain(daemon.control.observed.config),
             "problems": lambda _q: [asdict(p) for p in self.problems()],
             "status": lambda _q: self.status(),
+            "pods": lambda _q: daemon.kni.pods() if daemon.kni is not None else [],
             "why": self._why,
         }
 
@@ -100,7 +101,7 @@ class Desk:
             missing.append("inventory: not listed yet")
         if control.observed.config.cni.enabled and not daemon.conflist.done:
             missing.append("cni: the conflist is not written")
-        patient = now - daemon.routing.started < PEER_PATIENCE
+        patient = now - (control.complete_since or now) < PEER_PATIENCE
         for state in list(daemon.routing.peers.values()):
             if patient and not state.established:
                 missing.append(f"peers: {state.peer.name}: {queries.peer_reason(state)}")

@@ -35,7 +35,7 @@ FORWARDING = tuple(Family)
 of its own is delivered by its kernel, and what it reflects never passes through it, whether the daemon runs or not;
 a peer that dropped our routes when we come back would cut off our pods for no reason."""
 
-RESTART_ONLY = ("node_name", "inventory", "fib", "http", "paths")
+RESTART_ONLY = ("node_name", "inventory", "fib", "http", "kni", "paths")
 """Parts of the configuration that are read once, at start."""
 
 
@@ -52,6 +52,8 @@ class Control:
         self.observed = observed
         self.desired = Desired()
         self.plans = 0
+        self.complete_since: float | None = None
+        """When the first complete plan was made: from then on every expected peer is known."""
         self.restarting = True
         """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
         self._road = road
@@ -88,6 +90,8 @@ class Control:
         """Make the plan of what is observed now, and hand it to the drivers."""
         self.desired = plan(self.observed)
         self.plans += 1
+        if self.desired.complete and self.complete_since is None:
+            self.complete_since = self._clock()
         self._apply(self.desired)
 
     def _apply(self, desired: Desired) -> None:

@@ -43,5 +43,7 @@ def _read(path: Path) -> list[int]:
         found = json.loads(path.read_text())["routeProtocols"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+    if not isinstance(found, list):
+        return []
     # 0 to 4 are the kernel's own and the administrator's (rtnetlink.h): never ours, whatever the file says.
     return [n for n in found if isinstance(n, int) and 4 < n < 256]

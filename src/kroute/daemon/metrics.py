@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from kroute import __version__
+from kroute.daemon.kni import metrics as kni_metrics
 from kroute.model.net import Family
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class _Reader(Collector):
         yield from self._sessions()
         yield from self._routes()
         yield from self._fib()
+        yield from kni_metrics(self._daemon)
 
     def _control(self) -> Iterator[Metric]:
         control, desk = self._daemon.control, self._daemon.desk

@@ -248,6 +248,35 @@ class Cni:
     """Further plugins, appended as they are."""
 
 
+class KniLayout(StrEnum):
+    """How AttachNetworkRequest is read; it was renumbered between two generations that share its name."""
+
+    AUTO = "auto"
+    """Told from the message."""
+    V005 = "v0.0.5"
+    V006 = "v0.0.6"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kni:
+    """The network runtime that a kubelet with KNI asks over gRPC. Experimental; off unless asked for."""
+
+    enabled: bool = False
+    """Serve KNI. Needs `cni.enabled`, since pods are attached to that network."""
+    sockets: tuple[str, ...] = ("/tmp/kni.sock", "/run/kroute/kni.sock")
+    """Where to listen; root only. The kubelet fork knows the first one only."""
+    attach_layout: KniLayout = KniLayout.AUTO
+    """`auto`, or `v0.0.5` or `v0.0.6` where a client's AttachNetwork cannot be told apart."""
+    deadline: int = 60
+    """Seconds that attaching or detaching a pod may take, after which all of it is undone."""
+    gc_interval: int = 300
+    """Seconds between looks for attachments, leases and namespaces that no pod needs any more."""
+    cache_directory: str = "/var/lib/cni"
+    """libcni's folder of results, which are written for a later return to plain CNI."""
+    other_nodes: bool = False
+    """QueryNodeNetworks names the other nodes' networks after the own one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http:
     """Health, metrics and the read-only looking glass."""
@@ -298,6 +327,8 @@ class Config:
     """The kernel's forwarding table."""
     cni: Cni = field(default_factory=Cni)
     """The CNI configuration."""
+    kni: Kni = field(default_factory=Kni)
+    """The network runtime for kubelets with KNI."""
     speaker: Speaker = field(default_factory=Speaker)
     """The process that holds the sessions."""
     http: Http = field(default_factory=Http)

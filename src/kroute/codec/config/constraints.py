@@ -31,6 +31,8 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "auditInterval": (1, 86400),
     "mtu": (576, 65535),
     "connectRetry": (1, 600),
+    "deadline": (1, 600),
+    "gcInterval": (5, 86400),
 }
 """Least and greatest value of a number, by its key."""
 
@@ -69,6 +71,8 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "directory": _PLACE,
     "binDirectories": _PLACE,
     "run": _OWN_FOLDER,
+    "cacheDirectory": _PLACE,
+    "sockets": (r"/[\s\S]*[^/]", "the absolute path of a socket"),
     "state": _OWN_FOLDER,
     "user": (r"[^\s:]+", "the name of a user"),
 }

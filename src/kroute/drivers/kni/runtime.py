@@ -19,7 +19,7 @@ from kroute.drivers.kni.plugins import Plugins
 from kroute.drivers.kni.server import KniServer
 from kroute.drivers.kni.store import Store
 from kroute.model.config import Cni, Kni, KniLayout
-from kroute.model.kni import Generation, KniError, NodeFacts
+from kroute.model.kni import Generation, KniError, NodeFacts, Pool
 from kroute.plan import kni as plan
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class KniRuntime:
         self._config = config
         self._stopped = threading.Event()
         self.networks = Networks(cni.directory, cni.file)
-        plugins = Plugins(cni.bin_directories)
+        plugins = Plugins(cni.bin_directories, config.cache_directory)
         self.core = Core(
             Store(state / FILE),
             plugins,
@@ -98,13 +98,14 @@ class KniRuntime:
             if self._stopped.wait(float(self._config.gc_interval)):
                 return
 
-    def _with_pools(self) -> NodeFacts:
-        facts = self._facts()
+    def pools(self) -> tuple[Pool, ...]:
+        """How full the ranges of pod addresses are; empty while there is no conflist."""
         try:
             network = self.networks.default()
         except KniError:
-            return facts
+            return ()
         leases = leases_of(network)
-        if leases is None:
-            return facts
-        return replace(facts, pools=leases.pools(ranges_of(network)))
+        return leases.pools(ranges_of(network)) if leases else ()
+
+    def _with_pools(self) -> NodeFacts:
+        return replace(self._facts(), pools=self.pools())
