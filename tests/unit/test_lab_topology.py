@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kroute.lab import graph, topology
+from kroute.lab import clabfile, graph
 from kroute.lab.errors import LabError
 from kroute.lab.topology import Bind
 from kroute.lab.yamlfile import expand
@@ -45,12 +45,12 @@ def write(tmp_path):
 
 def complaints(path: Path) -> list[str]:
     with pytest.raises(LabError) as caught:
-        topology.load(path)
+        clabfile.load(path)
     return list(caught.value.messages)
 
 
 def test_node_values_are_merged_from_defaults_kind_group_and_node(write):
-    read = topology.load(write(MESH))
+    read = clabfile.load(write(MESH))
     r1 = read.nodes["r1"]
     assert r1.image == "localhost/bird:2"
     assert r1.env == {"A": "default", "B": "group", "C": "true"}
@@ -61,7 +61,7 @@ def test_node_values_are_merged_from_defaults_kind_group_and_node(write):
 
 
 def test_of_binds_with_one_target_the_nearest_layer_wins(write, tmp_path):
-    read = topology.load(write(MESH))
+    read = clabfile.load(write(MESH))
     assert read.nodes["r1"].binds == (
         Bind(source=tmp_path / "r.conf", target="/etc/r.conf", read_only=True),
     )
@@ -69,22 +69,22 @@ def test_of_binds_with_one_target_the_nearest_layer_wins(write, tmp_path):
 
 
 def test_a_bridge_lives_in_the_namespace_of_the_node_after_the_bar(write):
-    switch = topology.load(write(MESH)).nodes["br0|sw"]
+    switch = clabfile.load(write(MESH)).nodes["br0|sw"]
     assert (switch.is_switch, switch.bridge, switch.namespace_owner) == (True, "br0", "sw")
 
 
 def test_links_are_read_in_both_forms_with_containerlabs_default_mtu(write):
-    brief, extended = topology.load(write(MESH)).links
+    brief, extended = clabfile.load(write(MESH)).links
     assert (brief.a.node, brief.b.interface, brief.mtu) == ("r1", "r1", 9500)
     assert (extended.a.node, extended.mtu) == ("r2", 1400)
 
 
 def test_commands_are_split_as_a_shell_would_and_dollars_are_escaped_by_doubling(write):
-    assert topology.load(write(MESH)).nodes["r2"].command == ("sh", "-c", "echo $HOME")
+    assert clabfile.load(write(MESH)).nodes["r2"].command == ("sh", "-c", "echo $HOME")
 
 
 def test_containerlabs_own_variables_are_filled_in(write):
-    read = topology.load(
+    read = clabfile.load(
         write(
             "name: x\ntopology: { nodes: { n: { exec: ['echo __clabNodeName__ __clabLabName__'] } } }"
         )
@@ -115,6 +115,7 @@ topology:
   nodes:
     a: { kind: nokia_srlinux }
     b: { kind: linux, imgae: debian, binds: ["gone:/x"] }
+    host: { kind: linux }
     br0|q: { kind: bridge, network-mode: "container:q" }
   links:
     - endpoints: ["b:eth1", "c:eth1"]
@@ -131,6 +132,7 @@ topology:
         "topology.nodes.a.kind: nokia_srlinux needs containerlab",
         "topology.nodes.b.imgae: containerlab has no such key (did you mean image?)",
         "topology.nodes.b.binds[0]:",
+        "topology.nodes.host: containerlab keeps this name",
         "topology.nodes.br0|q: there is no node q",
         "topology.links[0].endpoints[1]: there is no node c",
         "topology.links[1]: b:eth2 is used by links[1] already",
@@ -141,7 +143,7 @@ topology:
 
 
 def test_keys_that_namespaces_cannot_honour_are_warned_about(write):
-    read = topology.load(
+    read = clabfile.load(
         write(
             "name: x\nmgmt: { network: m }\ntopology: { nodes: { n: { ports: ['1:1'], memory: 1g } } }"
         )
@@ -151,6 +153,12 @@ def test_keys_that_namespaces_cannot_honour_are_warned_about(write):
         "topology.nodes.n.ports",
         "topology.nodes.n.memory",
     ]
+
+
+def test_of_stages_only_waiting_is_understood(write):
+    stages = "{ configure: { wait-for: [] }, create: { exec: [] } }"
+    read = clabfile.load(write(f"name: x\ntopology: {{ nodes: {{ n: {{ stages: {stages} }} }} }}"))
+    assert [line.split(":")[0] for line in read.warnings] == ["topology.nodes.n.stages.create"]
 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line(write):
@@ -167,14 +175,14 @@ def test_nonsense_is_refused_in_words(write, text):
 
 def test_a_folder_means_its_only_topology_file(write, tmp_path):
     path = write(MESH)
-    assert topology.find(tmp_path) == path
+    assert clabfile.find(tmp_path) == path
     (tmp_path / "second.clab.yml").touch()
     with pytest.raises(LabError, match="want one"):
-        topology.find(tmp_path)
+        clabfile.find(tmp_path)
 
 
 def test_the_graph_names_every_node_and_cable(write):
-    read = topology.load(write(MESH))
+    read = clabfile.load(write(MESH))
     drawn = graph.mermaid(read)
     assert 'r1 ---|"eth1 - r1"| br0_sw' in drawn
     assert drawn.startswith("graph TD\n")
@@ -185,6 +193,6 @@ def test_every_shipped_lab_is_read_without_warnings():
     files = sorted(Path(__file__).parents[2].glob("labs/*/*.clab.yml"))
     assert files, "there are no labs"
     for file in files:
-        read = topology.load(file)
+        read = clabfile.load(file)
         assert not read.warnings
         assert file.name == f"{read.name}.clab.yml" == f"{file.parent.name}.clab.yml"

@@ -260,9 +260,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _graph(args: argparse.Namespace) -> int:
     """Draws the topology."""
-    from kroute.lab import graph, topology
+    from kroute.lab import clabfile, graph
 
-    read = topology.load(args.lab) if "/" in args.lab else _open(args).topology
+    read = clabfile.load(args.lab) if "/" in args.lab else _open(args).topology
     print(graph.mermaid(read) if args.mermaid else graph.text(read), end="")
     return OK
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ from kroute.lab.errors import LabError
 from kroute.lab.progress import Progress
 from kroute.lab.state import LabState, NodeState
 from kroute.lab.topology import Topology
+
+_DEPLOY = 300.0
+"""Seconds that a deployment may take: images may have to be fetched."""
 
 
 class ClabBackend:
@@ -51,7 +55,9 @@ class ClabBackend:
             state.save(saved)
             try:
                 with progress.step(f"containerlab deploy: {len(nodes)} nodes"):
-                    self._containerlab("deploy", "--topo", str(self.topology.path), "--reconfigure")
+                    said = self._deploy(self.topology)
+                for complaint in complaints(said):
+                    progress.warn(complaint)
             except BaseException:
                 self._destroy()
                 raise
@@ -75,9 +81,26 @@ class ClabBackend:
             self._destroy()
 
     def _destroy(self) -> None:
-        """Removes the lab by its name, which works without the topology file as well."""
-        self._containerlab("destroy", "--name", self.lab, "--cleanup")
+        """Removes the lab by its name, which works without the topology file as well; one that has no containers
+        (any more) is gone already."""
+        argv = ["containerlab", "destroy", "--name", self.lab, "--cleanup"]
+        result = finish(argv, "", _DEPLOY, "containerlab destroy")
+        if result.status and "not found" not in result.stdout + result.stderr:
+            raise LabError(f"containerlab destroy: {result.said}")
         state.forget(self.lab)
+
+    def _deploy(self, topology: Topology) -> str:
+        """Deploys; returns what containerlab logged, where it also tells which ``exec`` failed.
+
+        A node that waits for another's stage occupies a worker of containerlab's, which has as many as there are
+        processors: with fewer workers than nodes, all may wait for a node that has none.
+        """
+        argv = ["containerlab", "deploy", "--topo", str(topology.path), "--reconfigure"]
+        argv += ["--max-workers", str(len(topology.nodes))]
+        result = finish(argv, "", _DEPLOY, "containerlab deploy")
+        if result.status:
+            raise LabError(f"containerlab deploy: {result.stderr.strip() or result.stdout.strip()}")
+        return result.stdout + result.stderr
 
     def _containerlab(self, *arguments: str) -> str:
         """Runs containerlab; returns what it printed."""
@@ -129,6 +152,19 @@ class ClabBackend:
         """What the container's main process has written."""
         result = finish(["docker", "logs", self._container(node)], "", 30.0, f"{node}: docker logs")
         return result.stdout + result.stderr
+
+
+def complaints(said: str) -> list[str]:
+    """The errors in containerlab's log, with the indented lines that belong to each; it goes on despite them."""
+    found: list[str] = []
+    for line in said.splitlines():
+        if re.match(r"[0-9:]+ ERRO ", line):
+            found.append(line.split(" ERRO ", 1)[1])
+        elif found and line.startswith("  ") and line.strip(" │\r"):
+            found[-1] += " " + line.strip(" │\r")
+        elif not line.startswith(" "):
+            found.append("")
+    return [line for line in found if line]
 
 
 def _require() -> None:

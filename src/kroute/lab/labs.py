@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kroute.lab import backend, state, topology
+from kroute.lab import backend, clabfile, state
 from kroute.lab.backend import Backend
 from kroute.lab.clab import ClabBackend
 from kroute.lab.errors import LabError
@@ -45,7 +45,7 @@ def open_lab(where: str, wanted: str = "auto") -> Lab:
         if state.load(where) is None:
             raise LabError(f"no lab {where} is up, and there is no such folder")
         return named(where)
-    read = topology.load(where)
+    read = clabfile.load(where)
     there = state.load(read.name)
     return _make(read.name, read, there.backend if there else backend.choose(wanted))
 
@@ -56,7 +56,7 @@ def named(name: str) -> Lab:
     if lab is None:
         return _make(name, None, "netns")
     file = Path(lab.topology)
-    return _make(name, topology.load(file) if file.exists() else None, lab.backend)
+    return _make(name, clabfile.load(file) if file.exists() else None, lab.backend)
 
 
 def _make(name: str, read: Topology | None, which: str) -> Lab:

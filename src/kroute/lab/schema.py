@@ -25,12 +25,12 @@ TOPOLOGY: Mapping[str, str] = dict.fromkeys(
 
 _NODE_HONOURED = "binds cmd entrypoint env exec group hostname image kind labels network-mode startup-delay sysctls"
 _NODE_HARMLESS = (
-    "auto-remove cap-add cgroup-parent cgroupns-mode config image-pull-policy license position privileged"
-    " restart-policy runtime security-opts shm-size type"
+    "auto-remove cap-add cgroup-parent cgroupns-mode config image-pull-policy license"
+    " position privileged restart-policy runtime security-opts shm-size stages type"
 )
 _NODE_IGNORED = (
     "aliases certificate components cpu cpu-set credentials devices dns enforce-startup-config env-files extras"
-    " healthcheck link-apply-mode memory mgmt-ipv4 mgmt-ipv6 pid-mode ports stages startup-config"
+    " healthcheck link-apply-mode memory mgmt-ipv4 mgmt-ipv6 pid-mode ports startup-config"
     " suppress-startup-config tmpfs user volumes"
 )
 NODE: Mapping[str, str] = {
@@ -60,6 +60,9 @@ ENDPOINT: Mapping[str, str] = {
 
 KINDS = ("linux", "bridge")
 """The kinds that namespaces can stand for."""
+
+RESERVED = ("host", "mgmt-net")
+"""Names that containerlab reads in a link's endpoints as the machine itself and its management network."""
 
 MERGED_LISTS = ("binds", "exec")
 """Lists to which each layer (defaults, kind, group, node) adds."""
