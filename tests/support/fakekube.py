@@ -244,6 +244,8 @@ class FakeKube:
         self.talking = threading.Event()
         """Cleared: open watches and new requests hang, as on a half-open connection."""
         self.talking.set()
+        self.bookmarks = True
+        """Whether bookmarks are sent now and then; a server that has just started waits for the first change."""
         self.ignores_initial_events = False
         """Whether sendInitialEvents is overlooked, as by servers from before it was thought of."""
         self.on_list: list[Callable[[], object]] = []
@@ -544,7 +546,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _follow(self, name: str, resource: Resource, query: Query, position: int) -> None:
         store, selects = self.kube.store, selector(query)
-        marks = query.get("allowWatchBookmarks") in ("true", "1")
+        marks = query.get("allowWatchBookmarks") in ("true", "1") and self.kube.bookmarks
         end = time.monotonic() + float(query.get("timeoutSeconds") or 3600)
         mark_at = time.monotonic() + self.kube.bookmark_every
         while time.monotonic() < end and self.kube.is_open(self.connection):

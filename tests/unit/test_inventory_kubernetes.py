@@ -12,6 +12,7 @@ import pytest
 from kroute.drivers.inventory.api import Patience
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.model.config import KubernetesInventory
+from kroute.model.inventory import Stale
 from support.fakekube import Failure, FakeKube
 from support.inventory import Told, eventually, following, kubeconfig, node_object
 
@@ -147,6 +148,23 @@ async def test_an_api_server_that_goes_and_returns_is_told_and_takes_nothing_alo
         await told.until(lambda t: "n4" in t.nodes and t.stale is None)
         assert told.lists == 1
         assert not told.removed
+
+
+async def test_a_server_that_is_back_and_has_nothing_to_say_counts_as_back(
+    kube: FakeKube, tmp_path: Path
+):
+    async with driver(kube, tmp_path) as told:
+        await told.until(three)
+        kube.stop()
+        await told.until(lambda t: t.stale)
+        kube.bookmarks = False
+        kube.start()
+        await told.until(lambda t: t.stale is None)
+        assert told.lists == 1
+        seen = len(told.events)
+        # Such silence cannot be told from that of a dead connection: everything is listed anew, and that is all.
+        await told.until(lambda t: t.lists == 2)
+        assert not any(isinstance(event, Stale) for event in told.events[seen:])
 
 
 async def test_an_outage_is_told_once_not_at_each_attempt(kube: FakeKube, tmp_path: Path):

@@ -90,8 +90,12 @@ class Api:
             raise ApiError(0, f"the answer to {path} is no JSON object")
         return answer
 
-    def watch(self, path: str, query: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def watch(
+        self, path: str, query: Mapping[str, str], opened: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events of one watch, until the server ends it: their type and object.
+
+        ``opened`` is called when the server has granted the watch, which may long precede its first event.
 
         Raises:
             Silence: nothing was heard for ``patience.silence`` seconds.
@@ -102,6 +106,7 @@ class Api:
         query = {**query, "watch": "true", "timeoutSeconds": length}
         response = self._watching = self._request(path, query, self.patience.silence)
         try:
+            opened()
             for line in _lines(response):
                 yield _event(line)
         except urllib3.exceptions.ReadTimeoutError as error:

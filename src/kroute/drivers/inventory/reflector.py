@@ -131,7 +131,10 @@ class Reflector(threading.Thread, Generic[T]):
         else:
             query["resourceVersion"] = self._version
         self._heard = False
-        for kind, thing in self._api.watch(self._path, query):
+        # A server that has just started says nothing, not even bookmarks, until something changes. That it grants a
+        # watch from where we are is enough to know that we miss nothing.
+        opened = _nothing if initial is not None else self._well
+        for kind, thing in self._api.watch(self._path, query, opened):
             if self._stopping.is_set():
                 return
             initial = self._take(kind, thing, initial)
@@ -186,8 +189,15 @@ class Reflector(threading.Thread, Generic[T]):
         version = metadata.get("resourceVersion")
         self._version = version if isinstance(version, str) and version else None
         self._heard = True
+        self._well()
+
+    def _well(self) -> None:
         self._failures = 0
         self._sink.recovered()
+
+
+def _nothing() -> None:
+    """What the grant of an initial stream means: only its end means that we know everything."""
 
 
 def _part(thing: Thing, key: str) -> Thing:
