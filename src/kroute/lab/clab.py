@@ -157,14 +157,16 @@ class ClabBackend:
 def complaints(said: str) -> list[str]:
     """The errors in containerlab's log, with the indented lines that belong to each; it goes on despite them."""
     found: list[str] = []
+    belongs = False
     for line in said.splitlines():
         if re.match(r"[0-9:]+ ERRO ", line):
             found.append(line.split(" ERRO ", 1)[1])
-        elif found and line.startswith("  ") and line.strip(" │\r"):
-            found[-1] += " " + line.strip(" │\r")
+            belongs = True
         elif not line.startswith(" "):
-            found.append("")
-    return [line for line in found if line]
+            belongs = False
+        elif belongs and (text := line.strip(" │\r")):
+            found[-1] += f" {text}"
+    return found
 
 
 def _require() -> None:
