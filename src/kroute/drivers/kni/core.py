@@ -380,9 +380,11 @@ class Core:
         """Undo or finish what an earlier life left open; rebuild a store that was lost. Call it before serving."""
         if self.store.set_aside is not None:
             self._rebuild()
-        for attachment in list(self.store.attachments.values()):
-            if attachment.phase is Phase.ATTACHED:
-                continue
+        known = list(self.store.attachments.values())
+        opened = [a for a in known if a.phase is not Phase.ATTACHED]
+        if opened:
+            self.plugins.end_orphans({a.id for a in opened})
+        for attachment in opened:
             log.warning("%s id=%s was open: undone", attachment.phase.value, attachment.id)
             try:
                 self._release(attachment, Deadline(GRACE))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,27 @@ class Plugins:
 
     def _cached(self, container: str, wiring: Wiring) -> Path:
         return self._cache / f"{wiring.network['name']}-{container}-{wiring.interface}"
+
+    def end_orphans(self, containers: Collection[str]) -> None:
+        """Kill plugins that an earlier life of the daemon started for these containers and that still run.
+
+        A plugin in the middle of its ADD would otherwise go on after the ADD has been undone.
+        """
+        wanted = {f"CNI_CONTAINERID={container}".encode() for container in containers}
+        for pid in [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]:
+            try:
+                words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue  # a process that has ended meanwhile, or none of ours
+            if not wanted.isdisjoint(words):
+                log.warning("plugin pid=%d of an earlier life is ended", pid)
+                with suppress(OSError):
+                    descriptor = os.pidfd_open(pid)
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                        select.select([descriptor], [], [], 5.0)
+                    finally:
+                        os.close(descriptor)
 
     # --- one process --------------------------------------------------------------------------------------
 
