@@ -116,7 +116,7 @@ class Scenario:
     # --- what peers say ------------------------------------------------------------------------------
 
     def _index(self, name: str) -> int:
-        peer = self.control.desired.peers[PeerName(name)]
+        peer = self.road.routing.peers[PeerName(name)].peer
         return max(i for i, p in self.held.items() if _same(p, peer))
 
     def _up(self, index: int, words: list[str]) -> Up:
@@ -212,7 +212,8 @@ class Scenario:
 
     def sessions(self) -> Iterator[str]:
         """``sessions``: those that the speaker holds."""
-        for name, peer in sorted(self.control.desired.peers.items()):
+        for name, state in sorted(self.road.routing.peers.items()):
+            peer = state.peer
             extras = [
                 peer.initiate.value,
                 *(["rfc8950"] if peer.extended_nexthop else []),
@@ -227,7 +228,7 @@ class Scenario:
 
     def announced(self) -> Iterator[str]:
         """``announced``: what each peer with an established session has been told."""
-        for name in sorted(self.control.desired.peers):
+        for name in sorted(self.road.routing.peers):
             told = self.told.get(self._index(name))
             if told is None:
                 continue

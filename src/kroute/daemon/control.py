@@ -127,10 +127,10 @@ class Control:
             addresses=frozenset(held),
         )
 
-    def _own_nexthops(self) -> dict[Family, bytes]:
+    def _own_nexthops(self) -> dict[Family, bytes] | None:
         me = self.observed.nodes.get(self.observed.me)
         if me is None:
-            return {}
+            return None
         return {f: a.packed for f in Family if (a := me.address(f)) is not None}
 
     def _acceptance(self, peer: Peer) -> Acceptance:

@@ -88,9 +88,13 @@ class Routing:
                 self._change(known, peer)
             self.rib.accept(known.adj_in, acceptances[name])
 
-    def set_self(self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes]) -> None:
-        """Own identity or the kernel's networks changed; peers are told a new next hop where ours changed."""
-        if self._own_nexthops != own_nexthops:
+    def set_self(
+        self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes] | None
+    ) -> None:
+        """Own identity or the kernel's networks changed; peers are told a new next hop where ours changed. None:
+        the inventory does not know us now, so what peers were told stays (law 2).
+        """
+        if own_nexthops is not None and self._own_nexthops != own_nexthops:
             self._own_nexthops = dict(own_nexthops)
             self._rules_changed = True
         self.rib.rejudge((p.adj_in for p in self.peers.values()), me, resolver)
