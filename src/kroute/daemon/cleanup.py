@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from kroute.daemon.marks import remember_protocol
 from kroute.drivers.cni import CniDirectory, remove_bridge
 from kroute.drivers.fib import cleanup as remove_routes
 from kroute.model.config import Config
 from kroute.model.errors import DriverError
+
+OWN_FILES: Final = ("marks.json", "marks.draft", "kroute.sock", "kni.*", "attachments.*")
+"""Names of what the daemon keeps in its folders."""
 
 
 def clean(config: Config) -> tuple[list[str], list[str]]:
@@ -37,9 +41,14 @@ def clean(config: Config) -> tuple[list[str], list[str]]:
 
 
 def _remove_state(config: Config) -> list[str]:
+    """Our own files, by name; a folder only if nothing of somebody else's is left in it."""
     removed = []
-    for path in (Path(config.paths.state), Path(config.paths.run)):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-            removed.append(f"folder {path}")
+    for folder in (Path(config.paths.state), Path(config.paths.run)):
+        for path in sorted({p for pattern in OWN_FILES for p in folder.glob(pattern)}):
+            with suppress(OSError):
+                path.unlink()
+                removed.append(f"file {path}")
+        with suppress(OSError):
+            folder.rmdir()
+            removed.append(f"folder {folder}")
     return removed
