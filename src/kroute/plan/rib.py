@@ -82,6 +82,7 @@ class Rib:
 
     @legs.setter
     def legs(self, legs: int) -> None:
+        """Take another limit over; routes with several paths are decided again."""
         if legs == self._legs:
             return
         self._legs = legs

@@ -32,8 +32,8 @@ class Removed:
         """As an operator would write it, interfaces by index."""
         prefix = prefix_of(self.family, self.nlri)
         mark = f"table {self.table} proto {self.protocol} metric {self.metric}"
-        legs = (f"{address_of(leg.gateway)}%{leg.oif}" for leg in self.nexthops if leg.gateway)
-        return f"route {prefix} {mark} " + (f"via {', '.join(legs)}" if self.nexthops else "")
+        legs = [f"{address_of(leg.gateway)} oif {leg.oif}" for leg in self.nexthops if leg.gateway]
+        return f"route {prefix} {mark}" + (f" via {', '.join(legs)}" if legs else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
