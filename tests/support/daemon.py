@@ -264,7 +264,7 @@ class Kroute:
         """Wait until these sessions are up and their peers have said End-of-RIB where they say it at all."""
         for name in names:
             try:
-                wait_for(lambda name=name: self.peer(name)["state"] == "established", timeout)
+                wait_for(lambda name=name: self.peer(name).get("state") == "established", timeout)
             except AssertionError:
                 raise AssertionError(f"{self.name}: no session: {self.peer(name)}") from None
 

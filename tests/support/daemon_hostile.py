@@ -101,7 +101,9 @@ class ScriptedRouter:
             )
         packed = b"".join(bytes((2, len(c))) + c for c in capabilities)
         router_id = socket.inet_aton(self.address)
-        fixed = struct.pack("!BHH4s", 4, min(self.asn, 23456), self.hold_time, router_id)
+        fixed = struct.pack(
+            "!BHH4s", 4, self.asn if self.asn < 65536 else 23456, self.hold_time, router_id
+        )
         return message(OPEN, fixed + bytes((len(packed),)) + packed)
 
     def meet(self, remote: str, timeout: float = 15.0) -> None:
