@@ -403,7 +403,7 @@ async def test_cleanup_removes_our_mark_from_every_table_and_nothing_else(router
     tables = {route.table for route in removed if isinstance(route, Removed)}
     assert tables == {254, 1000}
     assert (
-        f"route 10.2.0.0/24 table 1000 proto 201 metric 7 via 192.0.0.2%{router.index['v0']}"
+        f"route 10.2.0.0/24 table 1000 proto 201 metric 7 via 192.0.0.2 oif {router.index['v0']}"
         in "\n".join(map(str, removed))
     )
     assert router.routes() == router.routes(V6) == []

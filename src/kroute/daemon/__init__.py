@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
-from kroute.daemon.kni import start as start_kni
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
 from kroute.drivers import systemd
@@ -190,6 +189,8 @@ class Daemon:
         """Serve kubelets where that is wanted; what keeps us from it keeps nothing else from working."""
         if not self.config.kni.enabled:
             return
+        from kroute.daemon.kni import start as start_kni  # nothing of KNI is loaded where it is off
+
         try:
             self.kni = await asyncio.to_thread(start_kni, self)
         except DriverError as error:
@@ -309,6 +310,7 @@ def _open_fib(config: Config, former: tuple[int, ...]) -> Fib:
         table=fib.table,
         metric=fib.metric,
         former_protocols=former,
+        nexthop_objects=fib.nexthop_objects,
         audit_interval=float(fib.audit_interval),
     )
 
