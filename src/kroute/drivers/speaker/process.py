@@ -14,7 +14,8 @@ from typing import Final
 from kroute.codec.frames import Frame, FrameError, FrameReader, pack
 from kroute.model.errors import DriverError
 
-_RECEIVE: Final = 1 << 18
+_RECEIVE: Final = 1 << 16
+"""Octets per turn of the loop: about 1000 UPDATEs or 16 000 packed prefixes, so that a flood never holds it up long."""
 _BUFFER: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
 _VECTOR: Final = 256

