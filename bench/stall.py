@@ -105,6 +105,8 @@ def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False
             found = plain(name, "ms", loop["max"].values, note)
             found["p99"] = round(loop["p99"].median, 2)
             yield found
+            note = "the same without the time that the daemon's thread was ready but had no core"
+            yield plain(f"stall/loop-own/{shape}", "ms", loop["own"].values, note)
             note = (
                 "the quiet peer's longest gap between KEEPALIVEs, less its longest in a calm time"
             )

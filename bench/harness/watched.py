@@ -21,24 +21,33 @@ STEP = 0.001
 async def watch(out: Path) -> None:
     """Keep the latenesses for ever."""
     ask = out.with_suffix(".ask")
-    late: list[float] = []
-    next_look = 0.0
+    late: list[tuple[float, float]] = []
+    next_look, queued = 0.0, waited_for_a_core()
     while True:
         begun = time.monotonic()
         await asyncio.sleep(STEP)
-        now = time.monotonic()
-        late.append(now - begun - STEP)
+        now, before = time.monotonic(), queued
+        queued = waited_for_a_core()
+        lateness = now - begun - STEP
+        late.append((lateness, max(0.0, lateness - (queued - before))))
         if now >= next_look:
             next_look = now + 0.1
             late = tell(late, ask, out)
 
 
-def tell(late: list[float], ask: Path, out: Path) -> list[float]:
+def waited_for_a_core() -> float:
+    """Seconds that this thread was ready to run and had no core (the second field of schedstat)."""
+    with Path("/proc/thread-self/schedstat").open("rb") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
+def tell(late: list[tuple[float, float]], ask: Path, out: Path) -> list[tuple[float, float]]:
     """Answer if asked; what is to be kept."""
     if not ask.exists():
         return late
-    late.sort()
-    out.write_text(json.dumps({"max": late[-1], "p99": late[int(len(late) * 0.99)]}))
+    whole, own = sorted(pair[0] for pair in late), sorted(pair[1] for pair in late)
+    p99 = int(len(late) * 0.99)
+    out.write_text(json.dumps({"max": whole[-1], "p99": whole[p99], "own": own[-1]}))
     ask.unlink()
     return []
 
