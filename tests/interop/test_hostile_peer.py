@@ -265,6 +265,8 @@ def test_a_flood_is_held_at_the_limit_and_reported(scene: Scene) -> None:
         wait_for(lambda: len(scene.kernel()) == LIMIT - 50, 10, "room")
         router.send(update([NET], GOOD))
         wait_for(lambda: NET in scene.kernel(), 10, "a new route in the room")
+        assert router.read_until(REFRESH) == b"\0\1\0\1", "what was refused is asked for"
+        assert node.peer(NAME)["overLimit"] == 0
 
 
 def str_prefix(number: int) -> str:

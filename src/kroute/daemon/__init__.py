@@ -270,6 +270,7 @@ class Daemon:
         if now >= self._next_look:
             self._next_look = now + NOW_AND_THEN
             self.control.look_at_keys()
+            self.road.ask_again()
             self._serve_http()
         self.routing.tick(now)
         self.road.flush()

@@ -23,6 +23,7 @@ from kroute.codec.bgp import (
     announce,
     attribute_block,
     end_of_rib,
+    route_refresh,
     withdraw,
 )
 from kroute.codec.frames import SessionParameters
@@ -52,6 +53,9 @@ from kroute.plan.routing import PeerState, Routing
 
 log = logging.getLogger(__name__)
 
+
+ASK_AGAIN = 30.0
+"""Seconds between two requests for a peer's whole table at least."""
 
 UNREADABLE = UpdateError(
     Subcode.MALFORMED_ATTRIBUTE_LIST, "an UPDATE could not be read, see the log", "internal error"
@@ -84,12 +88,14 @@ class FibPort(Protocol):
 class Lane:
     """One peer's place on the road: its index at the speaker, and what is needed to read its UPDATEs."""
 
-    __slots__ = ("decoder", "index", "parameters")
+    __slots__ = ("asked_at", "decoder", "index", "parameters")
 
     def __init__(self, index: int, parameters: SessionParameters) -> None:
         self.index = index
         self.parameters = parameters
         self.decoder: UpdateDecoder[Path] | None = None
+        self.asked_at = float("-inf")
+        """When the peer was last asked to tell all again."""
 
 
 class Road:
@@ -229,6 +235,24 @@ class Road:
             "session up peer=%s asn=%d routerId=%s", name, negotiated.asn, negotiated.router_id
         )
 
+    def ask_again(self) -> None:
+        """Ask peers that were held at their limit, and have left room since, to tell what was refused.
+
+        To be called now and then. A peer that does not know ROUTE-REFRESH must be reset by hand.
+        """
+        now = self._clock()
+        for name, lane in self._lanes.items():
+            state = self.routing.peers.get(name)
+            if state is None or now - lane.asked_at < ASK_AGAIN:
+                continue
+            for family in _roomy(state):
+                lane.asked_at = now
+                state.adj_in.over.pop(family)
+                self._speaker.send([lane.index], route_refresh(family))
+                log.info(
+                    "peer asked for its refused prefixes peer=%s family=%s", name, family.label
+                )
+
     def _speaker_died(self) -> None:
         """The speaker ended: all sessions are lost, nothing else is."""
         for lane in self._lanes.values():
@@ -256,6 +280,13 @@ class Road:
         messages = encode(tell)
         if indexes and messages:
             self._speaker.send(indexes, messages)
+
+
+def _roomy(state: PeerState) -> list[Family]:
+    """The families in which a peer was held at its limit and has left a tenth of it free again."""
+    able = state.established and state.negotiated is not None and state.negotiated.route_refresh
+    adj_in = state.adj_in
+    return [f for f in adj_in.over if able and len(adj_in.tables[f]) <= 0.9 * adj_in.limit]
 
 
 def encode(tell: Tell) -> bytes:

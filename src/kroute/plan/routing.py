@@ -56,6 +56,8 @@ class Routing:
             Self(router_id=b"", cluster_id=b"", addresses=frozenset()), Resolver(None), legs
         )
         self.started = now
+        self.restarted = now
+        """When all sessions began anew: at the start, and whenever our own speaker died."""
         self.deferral = deferral
         self.inventory_complete = False
         self.local = AdjRibIn(None)
@@ -184,6 +186,7 @@ class Routing:
 
     def speaker_died(self, now: float) -> None:
         """Our own speaker is gone and all sessions with it: everything stays, as stale, until it is relearned."""
+        self.restarted = now
         down = SessionDown(reason="the speaker process ended; it is being restarted")
         for state in self.peers.values():
             was_up = state.established
@@ -242,7 +245,7 @@ class Routing:
         """What is missing before anything may be removed from the kernel; empty when in sync (law 2)."""
         if not self.inventory_complete:
             return ["the inventory has not been listed"]
-        if now - self.started >= self.deferral:
+        if now - self.restarted >= self.deferral:
             return []
         return [
             f"{state.peer.name} has not sent its whole table"
@@ -303,7 +306,7 @@ class Routing:
         owed = [s for s in self.peers.values() if s.owed and s.out is not None]
         if not owed or not self.inventory_complete:
             return []
-        given_up = now - self.started >= self.deferral
+        given_up = now - self.restarted >= self.deferral
         unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self.peers.values())
         tells = []
         for state in owed:

@@ -13,6 +13,7 @@ from kroute.codec.bgp.encode import (
     attribute_block,
     encode_updates,
     end_of_rib,
+    route_refresh,
     withdraw,
 )
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
@@ -33,5 +34,6 @@ __all__ = [
     "encode_updates",
     "end_of_rib",
     "render",
+    "route_refresh",
     "withdraw",
 ]

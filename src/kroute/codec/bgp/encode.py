@@ -26,6 +26,7 @@ from kroute.model.net import SAFI_UNICAST, Family, Nlri
 
 _MARKER = b"\xff" * 16
 _UPDATE = 2
+_ROUTE_REFRESH = 5
 _FRAME = 23
 """Octets of an UPDATE besides attributes and NLRI: header 19 and two length fields (RFC 4271 §4.3)."""
 _MP_FRAME = 4
@@ -106,6 +107,11 @@ def end_of_rib(family: Family) -> bytes:
         return _message(b"\0\0\0\0")
     value = pack(">HB", family, SAFI_UNICAST)
     return _message(b"\0\0" + pack(">H", 3 + len(value)) + _attribute(Code.MP_UNREACH_NLRI, value))
+
+
+def route_refresh(family: Family) -> bytes:
+    """The ROUTE-REFRESH message: the peer shall tell all of a family again (RFC 2918 §3)."""
+    return _MARKER + pack(">HBHBB", 23, _ROUTE_REFRESH, family, 0, SAFI_UNICAST)
 
 
 def encode_updates(
