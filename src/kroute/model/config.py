@@ -248,6 +248,14 @@ class Cni:
     """Further plugins, appended as they are."""
 
 
+class FastPath(StrEnum):
+    """Whether pods may be attached without executing plugins."""
+
+    AUTO = "auto"
+    """Where the network is one that the fast path does exactly as its plugins do."""
+    OFF = "off"
+
+
 class KniLayout(StrEnum):
     """How AttachNetworkRequest is read; it was renumbered between two generations that share its name."""
 
@@ -267,6 +275,8 @@ class Kni:
     """Where to listen; root only. The kubelet fork knows the first one only."""
     attach_layout: KniLayout = KniLayout.AUTO
     """`auto`, or `v0.0.5` or `v0.0.6` where a client's AttachNetwork cannot be told apart."""
+    fast_path: FastPath = FastPath.AUTO
+    """`auto`: attach in process where that does exactly what the plugins would do; `off`: always execute them."""
     deadline: int = 60
     """Seconds that attaching or detaching a pod may take, after which all of it is undone."""
     gc_interval: int = 300

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kroute.drivers.kni import gc
+from kroute.drivers.kni import fast, gc
 from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.leases import leases_of, ranges_of
 from kroute.drivers.kni.meter import Meter
@@ -18,7 +18,7 @@ from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Plugins
 from kroute.drivers.kni.server import KniServer
 from kroute.drivers.kni.store import Store
-from kroute.model.config import Cni, Kni, KniLayout
+from kroute.model.config import Cni, FastPath, Kni, KniLayout
 from kroute.model.kni import Generation, KniError, NodeFacts, Pool
 from kroute.plan import kni as plan
 
@@ -51,6 +51,7 @@ class KniRuntime:
         self.meter = Meter()
         self._facts = facts
         self._config = config
+        self.fast = fast.FastPath(enabled=config.fast_path is FastPath.AUTO)
         self._stopped = threading.Event()
         self.networks = Networks(cni.directory, cni.file)
         plugins = Plugins(cni.bin_directories, config.cache_directory)
@@ -60,6 +61,7 @@ class KniRuntime:
             self.networks,
             self._with_pools,
             settings=Settings(deadline=float(config.deadline)),
+            fast=self.fast,
             on_change=on_change,
         )
         self.core.recover()
@@ -80,6 +82,7 @@ class KniRuntime:
         self._stopped.set()
         self._server.stop(float(self._config.deadline))
         self.core.store.close()
+        self.fast.close()
 
     def pods(self) -> list[dict[str, Any]]:
         """What is attached, for `kroute show pods`."""

@@ -1,0 +1,178 @@
+"""The netlink messages that give a pod its interface (linux/if_link.h, veth.h), as the bridge plugin sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Interface
+from struct import Struct, pack
+from typing import NamedTuple
+
+from kroute.codec.rtnetlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    MalformedMessage,
+    attribute,
+    attributes,
+    message,
+    number,
+)
+from kroute.model.kernel import Interface
+from kroute.model.net import Address
+
+_IFINFOMSG = Struct("=BxHiII")
+_IFADDRMSG = Struct("=BBBBi")
+_RTMSG = Struct("=BBBBBBBBI")
+_FAMILY = {4: 2, 6: 10}
+_IFF_UP = 1
+_ADDRESS, _IFNAME, _MTU, _MASTER, _TXQLEN = 1, 3, 4, 10, 13
+_OPERSTATE, _LINKINFO, _GROUP, _NET_NS_FD, _EXT_MASK = 16, 18, 27, 28, 29
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_PEER, _BRPORT_HAIRPIN = 1, 4
+_SKIP_STATS = 1 << 3
+_IF_OPER_UP = 6
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
+_ACK = NLM_F_REQUEST | NLM_F_ACK
+
+
+class LinkState(NamedTuple):
+    """What the fast path needs to know of a link."""
+
+    ifindex: int
+    name: str
+    up: bool
+    forwarding: bool
+    """operstate is UP: the other end is up as well, and a bridge forwards."""
+    mac: str
+    kind: str
+
+
+def _text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode() + b"\0")
+
+
+def _number(kind: int, value: int) -> bytes:
+    return attribute(kind, pack("=I", value))
+
+
+def _mac(value: str) -> bytes:
+    return attribute(_ADDRESS, bytes.fromhex(value.replace(":", "")))
+
+
+def create(
+    *, host: str, host_mac: str, bridge: int, pod: str, pod_mac: str, netns: int, mtu: int | None
+) -> bytes:
+    """A veth pair: ``host`` on the bridge with this index, ``pod`` in the namespace of this descriptor, both down."""
+    shared = _number(_TXQLEN, 0) + (_number(_MTU, mtu) if mtu else b"")
+    peer = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, pod) + _mac(pod_mac)
+    peer += shared + attribute(_NET_NS_FD, pack("=i", netns))
+    info = _text(_INFO_KIND, "veth") + attribute(_INFO_DATA, attribute(_VETH_PEER, peer))
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, host) + _mac(host_mac) + shared
+    body += _number(_MASTER, bridge) + attribute(_LINKINFO, info)
+    return message(RTM_NEWLINK, _ACK | NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def port_up(name: str, *, hairpin: bool) -> bytes:
+    """A bridge's port up, with its hairpin mode."""
+    data = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, bytes((hairpin,))))
+    info = _text(_INFO_SLAVE_KIND, "bridge") + data
+    body = _IFINFOMSG.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _text(_IFNAME, name)
+    return message(RTM_NEWLINK, _ACK, body + attribute(_LINKINFO, info))
+
+
+def up(index: int) -> bytes:
+    """An interface up."""
+    return message(RTM_NEWLINK, _ACK, _IFINFOMSG.pack(0, 0, index, _IFF_UP, _IFF_UP))
+
+
+def add_address(index: int, interface: Interface) -> bytes:
+    """An address, with IPv4's broadcast address."""
+    packed = interface.ip.packed
+    head = _IFADDRMSG.pack(_FAMILY[interface.version], interface.network.prefixlen, 0, 0, index)
+    body = head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    if isinstance(interface, IPv4Interface):
+        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    return message(RTM_NEWADDR, _ACK | NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def add_default_route(index: int, gateway: Address) -> bytes:
+    """The default route of the gateway's family."""
+    family = _FAMILY[gateway.version]
+    body = _RTMSG.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
+    # An explicit destination of zeros, as the plugin's library sends it.
+    body += attribute(_RTA_DST, bytes(len(gateway.packed))) + attribute(
+        _RTA_GATEWAY, gateway.packed
+    )
+    return message(RTM_NEWROUTE, _ACK | NLM_F_CREATE, body + _number(_RTA_OIF, index))
+
+
+def get_link(name: str) -> bytes:
+    """Ask for one link by name; the answer is the link, or ENODEV."""
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name) + _number(_EXT_MASK, _SKIP_STATS)
+    return message(RTM_GETLINK, NLM_F_REQUEST, body)
+
+
+def get_addresses(family: int, index: int) -> bytes:
+    """Ask for the addresses (family 4 or 6) of one interface."""
+    body = _IFADDRMSG.pack(_FAMILY[family], 0, 0, 0, index)
+    return message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, body)
+
+
+def delete(name: str) -> bytes:
+    """Remove an interface, and with it a veth's other end."""
+    return message(RTM_DELLINK, _ACK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name))
+
+
+def set_group(name: str, group: int) -> bytes:
+    """Put an interface into a group."""
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name) + _number(_GROUP, group)
+    return message(RTM_NEWLINK, _ACK, body)
+
+
+def delete_group(group: int) -> bytes:
+    """Remove every interface of a group at once."""
+    return message(RTM_DELLINK, _ACK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _number(_GROUP, group))
+
+
+def link_of(body: bytes) -> LinkState:
+    """What an RTM_NEWLINK message tells.
+
+    Raises:
+        MalformedMessage: it is cut short.
+    """
+    if len(body) < _IFINFOMSG.size:
+        raise MalformedMessage("rtnetlink: link message cut short")
+    _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
+    found = attributes(body, _IFINFOMSG.size)
+    kind = attributes(found.get(_LINKINFO, b""), 0).get(_INFO_KIND, b"")
+    return LinkState(
+        ifindex=index,
+        name=found.get(_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace"),
+        up=bool(flags & _IFF_UP),
+        forwarding=number(found.get(_OPERSTATE, b"")) == _IF_OPER_UP,
+        mac=found.get(_ADDRESS, b"").hex(":"),
+        kind=kind.rstrip(b"\0").decode("utf-8", "replace"),
+    )
+
+
+def addresses_of(bodies: Iterator[bytes], index: int) -> set[tuple[bytes, int]]:
+    """Packed addresses and prefix lengths of one interface, out of RTM_NEWADDR messages."""
+    found = set()
+    for body in bodies:
+        if len(body) < _IFADDRMSG.size:
+            raise MalformedMessage("rtnetlink: address message cut short")
+        _, length, _, _, where = _IFADDRMSG.unpack_from(body)
+        told = attributes(body, _IFADDRMSG.size)
+        if where == index:
+            found.add((told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS, b"")), length))
+    return found

@@ -1,0 +1,371 @@
+"""The fast path: what bridge and host-local would do for a pod, over netlink in this process.
+
+Same names, same addresses, same lease files, same sysctls, same result; ``tests/interop/test_kni_fast.py`` runs both
+and compares. The bridge itself is the plugin's: while it is not there with its addresses, :meth:`FastPath.prepare`
+leaves the pod to the plugins, which make it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from ipaddress import ip_interface
+from pathlib import Path
+from struct import pack
+
+from kroute.codec.kni import veth
+from kroute.codec.kni.cni import Json, leased
+from kroute.codec.rtnetlink import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    MalformedMessage,
+    Message,
+    error_of,
+    messages,
+)
+from kroute.drivers.kni.leases import DEFAULT, Leases
+from kroute.drivers.kni.netns import entered
+from kroute.drivers.kni.plugins import Deadline
+from kroute.model.kni import How, KniError, Refusal, Wiring
+from kroute.model.net import Address
+from kroute.plan.kni_fast import Recipe, recipe, result
+
+_DATAGRAM = 1 << 16
+_PATIENCE = 10
+"""Seconds that the kernel may take to answer; removing devices waits for RCU."""
+_GROUP = 0x6B6E6901
+"""Interface group of what is being removed together."""
+_SYSCTL = "/proc/sys/net"
+_SETTLE = 2.0
+"""Seconds until the node's end forwards, once the pod's end is up."""
+
+
+class Refused(KniError):
+    """The kernel refused a message."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.errno = code
+        super().__init__(Refusal.BROKEN, f"netlink: {text or os.strerror(code)}")
+
+
+class Talk:
+    """A netlink socket in the namespace of the thread that opens it; one user at a time."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
+        self._socket.bind((0, 0))
+        limit = pack("@ll", _PATIENCE, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._socket.setsockopt(270, 11, 1)  # SOL_NETLINK, NETLINK_EXT_ACK
+        self._socket.setsockopt(270, 12, 1)  # NETLINK_GET_STRICT_CHK
+
+    def close(self) -> None:
+        """Close; what was not read is lost."""
+        self._socket.close()
+
+    def tell(self, *requests: bytes) -> None:
+        """Send requests that ask for acknowledgements, all at once.
+
+        Raises:
+            Refused: the first that was; later ones were tried all the same.
+        """
+        self._socket.send(b"".join(requests))
+        refusal: Refused | None = None
+        awaited = len(requests)
+        while awaited:
+            for answer in self._answers():
+                if answer.kind == NLMSG_ERROR:
+                    awaited -= 1
+                    said = error_of(answer)
+                    if said.errno and refusal is None:
+                        refusal = Refused(said.errno, said.text)
+        if refusal is not None:
+            raise refusal
+
+    def link(self, name: str) -> veth.LinkState | None:
+        """One link; None where there is none."""
+        self._socket.send(veth.get_link(name))
+        for answer in self._answers():
+            if answer.kind != NLMSG_ERROR:
+                return veth.link_of(answer.body)
+            said = error_of(answer)
+            if said.errno != errno.ENODEV:
+                raise Refused(said.errno, said.text)
+        return None
+
+    def addresses(self, index: int) -> set[tuple[bytes, int]]:
+        """Packed addresses and prefix lengths of an interface."""
+        found = set()
+        for family in (4, 6):
+            self._socket.send(veth.get_addresses(family, index))
+            found |= veth.addresses_of(self._dump(), index)
+        return found
+
+    def _dump(self) -> Iterator[bytes]:
+        while True:
+            for answer in self._answers():
+                if answer.kind == NLMSG_DONE:
+                    return
+                if answer.kind == NLMSG_ERROR:
+                    said = error_of(answer)
+                    raise Refused(said.errno, said.text)
+                yield answer.body
+
+    def _answers(self) -> list[Message]:
+        try:
+            return list(messages(self._socket.recv(_DATAGRAM)))
+        except (OSError, MalformedMessage) as error:
+            raise KniError(Refusal.BROKEN, f"netlink: {error}") from error
+
+
+class FastPath:
+    """Implements :class:`kroute.drivers.kni.core.Fast`."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        """``enabled`` false: nothing new is attached; what was is still detached."""
+        self._enabled = enabled
+        self._idle: list[Talk] = []
+        self._mutex = threading.Lock()
+        self._removal = Removal(self._talking)
+
+    @contextmanager
+    def _talking(self) -> Iterator[Talk]:
+        """A socket of the node's namespace; one that met an error is not used again."""
+        with self._mutex:
+            talk = self._idle.pop() if self._idle else None
+        talk = talk or Talk()
+        try:
+            yield talk
+        except Refused:
+            with self._mutex:
+                self._idle.append(talk)
+            raise
+        except BaseException:
+            talk.close()
+            raise
+        with self._mutex:
+            self._idle.append(talk)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        while self._idle:
+            self._idle.pop().close()
+
+    # --- attach -------------------------------------------------------------------------------------------
+
+    def prepare(self, container: str, wiring: Wiring) -> Wiring | None:
+        """The wiring with a free name for the node's end; None where the plugins have to do the work."""
+        made = recipe(wiring) if self._enabled else None
+        if made is None:
+            return None
+        try:
+            with self._talking() as talk:
+                if self._bridge(talk, made) is None:
+                    return None
+                host = f"veth{secrets.token_hex(4)}"
+                while talk.link(host) is not None:
+                    host = f"veth{secrets.token_hex(4)}"
+        except KniError:
+            return None
+        return replace(wiring, how=How.FAST, host=host)
+
+    def _bridge(self, talk: Talk, made: Recipe) -> veth.LinkState | None:
+        """The bridge, if it is as the plugin leaves it: up, with its addresses, on a node that forwards."""
+        bridge = talk.link(made.bridge)
+        if bridge is None or not bridge.up or bridge.kind != "bridge":
+            return None
+        wanted = {(made.gateway(p).packed, p.prefixlen) for p in made.ranges}
+        if not wanted <= talk.addresses(bridge.ifindex):
+            return None
+        return bridge if all(_forwards(p.version) for p in made.ranges) else None
+
+    def add(
+        self, container: str, path: str, netns: int, wiring: Wiring, deadline: Deadline
+    ) -> Json:
+        """Lease addresses, make the pair, configure it; the result that the plugins would give.
+
+        Raises:
+            KniError: something refused; the caller undoes by :meth:`delete`.
+        """
+        made = recipe(wiring)
+        assert made is not None, "prepared"
+        macs = {"host": _random_mac(), "pod": _random_mac()}
+        addresses = _leases(made).take(container, wiring.interface, made.ranges)
+        with self._talking() as talk:
+            bridge = talk.link(made.bridge)
+            if bridge is None:
+                raise KniError(Refusal.UNAVAILABLE, f"bridge {made.bridge} has gone; try again")
+            talk.tell(
+                veth.create(
+                    host=wiring.host,
+                    host_mac=macs["host"],
+                    bridge=bridge.ifindex,
+                    pod=wiring.interface,
+                    pod_mac=macs["pod"],
+                    netns=netns,
+                    mtu=made.mtu,
+                ),
+                veth.port_up(wiring.host, hairpin=made.hairpin),
+            )
+            _write(f"{_SYSCTL}/ipv6/conf/{wiring.host}/accept_ra", "0", optional=True)
+            self._inside(netns, wiring.interface, made, addresses)
+            self._settle(talk, wiring.host, deadline)
+        macs["bridge"] = bridge.mac
+        where = {"interface": wiring.interface, "sandbox": path, "host": wiring.host}
+        return result(made, addresses, macs=macs, **where)
+
+    def _inside(self, netns: int, interface: str, made: Recipe, addresses: list[Address]) -> None:
+        """Addresses, then up, then routes: coming up with ``arp_notify`` announces them (RFC 5227 §3)."""
+        has_v6 = any(a.version == 6 for a in addresses)
+        with entered(netns):
+            inside = Talk()
+            _write(f"{_SYSCTL}/ipv6/conf/{interface}/accept_dad", "0", optional=True)
+            _write(f"{_SYSCTL}/ipv4/conf/{interface}/arp_notify", "1")
+            for name in ("lo", interface) if has_v6 else ():
+                _enable_ipv6(name)
+        try:
+            link = inside.link(interface)
+            if link is None:
+                raise KniError(Refusal.BROKEN, f"{interface} has gone while it was configured")
+            pairs = list(zip(addresses, made.ranges, strict=True))
+            configured = [ip_interface(f"{a}/{p.prefixlen}") for a, p in pairs]
+            todo = [veth.add_address(link.ifindex, address) for address in configured]
+            todo.append(veth.up(link.ifindex))
+            if made.default_gateway:
+                todo += [veth.add_default_route(link.ifindex, made.gateway(p)) for _, p in pairs]
+            inside.tell(*todo)
+        finally:
+            inside.close()
+
+    def _settle(self, talk: Talk, host: str, deadline: Deadline) -> None:
+        """Wait until the bridge forwards for the pod, as the plugin does."""
+        end = time.monotonic() + _SETTLE
+        while (link := talk.link(host)) is None or not link.forwarding:
+            deadline.check("attach")
+            if link is None or time.monotonic() > end:
+                raise KniError(Refusal.BROKEN, f"bridge port {host} does not come up")
+            time.sleep(0.0005)  # the kernel's link watch runs a moment later
+
+    # --- detach -------------------------------------------------------------------------------------------
+
+    def delete(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> None:
+        """Remove the pair and give the addresses back; what is gone already is no error.
+
+        Raises:
+            KniError: the kernel or the disk refuses.
+        """
+        made = recipe(wiring)
+        assert made is not None, "prepared"
+        self._removal.remove(wiring.host)
+        _leases(made).give_back(container, wiring.interface, leased(wiring.result))
+
+
+class Removal:
+    """Removes interfaces that are to go at the same time with one message: each by itself waits 20 ms for RCU.
+
+    The first caller removes for all who came while the one before was at work.
+    """
+
+    def __init__(self, talking: Callable[[], AbstractContextManager[Talk]]) -> None:
+        self._talking = talking
+        self._waiting: list[_Going] = []
+        self._mutex = threading.Lock()
+        self._leader = threading.Lock()
+
+    def remove(self, name: str) -> None:
+        """Remove an interface; one that is not there is no error.
+
+        Raises:
+            KniError: the kernel refuses.
+        """
+        mine = _Going(name)
+        with self._mutex:
+            self._waiting.append(mine)
+        with self._leader:
+            if not mine.done:
+                with self._mutex:
+                    batch, self._waiting = self._waiting, []
+                self._remove(batch)
+        if mine.error is not None:
+            raise mine.error
+
+    def _remove(self, batch: list[_Going]) -> None:
+        error: KniError | None = None
+        try:
+            with self._talking() as talk:
+                if len(batch) == 1:
+                    _tolerate_absence(talk, veth.delete(batch[0].name))
+                else:
+                    for going in batch:
+                        _tolerate_absence(talk, veth.set_group(going.name, _GROUP))
+                    _tolerate_absence(talk, veth.delete_group(_GROUP))
+        except KniError as caught:
+            error = caught
+        for going in batch:
+            going.done, going.error = True, error
+
+
+class _Going:
+    """One interface that is to go."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.done = False
+        self.error: KniError | None = None
+
+
+def _tolerate_absence(talk: Talk, request: bytes) -> None:
+    try:
+        talk.tell(request)
+    except Refused as refused:
+        if refused.errno != errno.ENODEV:
+            raise
+
+
+def _leases(made: Recipe) -> Leases:
+    return Leases(Path(made.folder or DEFAULT) / made.name)
+
+
+def _random_mac() -> str:
+    octets = bytearray(os.urandom(6))
+    octets[0] = octets[0] & 0xFE | 0x02  # an individual address, locally administered
+    return octets.hex(":")
+
+
+def _forwards(version: int) -> bool:
+    name = "ipv4/ip_forward" if version == 4 else "ipv6/conf/all/forwarding"
+    try:
+        with open(f"{_SYSCTL}/{name}", "rb") as file:
+            return file.read(1) == b"1"
+    except OSError:
+        return False
+
+
+def _enable_ipv6(name: str) -> None:
+    path = f"{_SYSCTL}/ipv6/conf/{name}/disable_ipv6"
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        if file.read(1) != b"0":
+            _write(path, "0")
+
+
+def _write(path: str, value: str, *, optional: bool = False) -> None:
+    """Set a sysctl; ``optional``: not where the kernel has none (IPv6 turned off)."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, value.encode())
+        finally:
+            os.close(file)
+    except FileNotFoundError:
+        if not optional:
+            raise KniError(Refusal.BROKEN, f"{path} is missing") from None
+    except OSError as error:
+        raise KniError(Refusal.BROKEN, f"{path}: {error.strerror}") from error
