@@ -67,9 +67,10 @@ class Control:
     def post(self, event: ControlEvent) -> None:
         """Take an event; the plan follows after the settle."""
         before = self.observed
-        if isinstance(event, ConfigChanged):
-            self._warn_of_restart_only(event.config)
         self.observed = observe(before, event)
+        if isinstance(event, ConfigChanged):
+            # Only now: a report is an event as well, and would be lost under this one.
+            self._warn_of_restart_only(event.config)
         if self.observed != before:
             self._news.set()
 
