@@ -30,7 +30,6 @@ BENCHES = {
     "plan": ("plan", "rib/"),
     "codec": ("codec",),
     "fib": ("fib",),
-    "speaker": ("speaker",),
     "to_kernel": ("to-kernel", "withdraw"),
     "rib_in": ("rib-in",),
     "mesh": ("mesh",),

@@ -31,7 +31,6 @@ TITLES = {
     "idle": "Doing nothing",
     "plan": "Deciding",
     "codec": "The UPDATE codec alone",
-    "speaker": "The speaker and its driver alone",
 }
 
 
