@@ -79,14 +79,13 @@ class Daemon:
         )
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.config_problem: tuple[Problem, ...] = ()
         self._config_file = config_file
         self._stop = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._http: HttpServer | None = None
         self.kni: KniRuntime | None = None
         """Serves kubelets, where that is enabled."""
-        self._was_ready = False
+        self._was_ready = self._was_in_sync = False
         self._ending = False
         self._next_look = 0.0
         self._broken: Exception | None = None
@@ -254,6 +253,7 @@ class Daemon:
         self._report("config", ())
         if outcome != self.control.observed.config:
             log.info("configuration changed")
+            logging.getLogger().setLevel(outcome.log_level.upper())
             self.control.post(ConfigChanged(outcome))
 
     # --- time -----------------------------------------------------------------------------------------
@@ -284,8 +284,9 @@ class Daemon:
 
     def _in_sync(self) -> None:
         """All that could be learned has been: what nobody announced may go, and we are no longer restarting."""
-        if self.fib is not None:
+        if self.fib is not None and not self._was_in_sync:
             self.fib.complete(True)
+        self._was_in_sync = True
         if self.control.restarting:
             self.control.restarting = False
             self.control.replan()

@@ -21,7 +21,7 @@ from kroute.drivers.http import Answer
 from kroute.model.errors import DriverError
 from kroute.model.fib import FibState, Nexthops
 from kroute.model.net import Family, Nlri, nlri_of, prefix_of
-from kroute.model.problem import Problem
+from kroute.model.problem import Problem, Severity
 from kroute.plan import queries
 
 if TYPE_CHECKING:
@@ -118,8 +118,14 @@ class Desk:
             daemon.control.desired, daemon.routing, daemon.clock(), PEER_PATIENCE
         )
         state = self.fib_state()
+        unread = daemon.watcher.error
         extra = [
             *daemon.control.secret_problems,
+            *(
+                (Problem(object="kernel", reason=unread, severity=Severity.ERROR),)
+                if unread
+                else ()
+            ),
             *(problems_of(state) if state is not None else ()),
         ]
         return tuple(
