@@ -134,8 +134,9 @@ def test_c6_an_id_that_lives_in_another_namespace_is_refused_and_one_that_died_i
         "kill -SEGV $$",
         'cat >/dev/null; echo \'{"cniVersion":"1.0.0","code":7,"msg":"not today"}\'; exit 1',
         "cat >/dev/null; echo '[]'",
+        "yes",
     ],
-    ids=["fails", "garbage", "crashes", "refuses", "list"],
+    ids=["fails", "garbage", "crashes", "refuses", "list", "endless"],
 )
 def test_c7_whatever_a_plugin_does_a_failed_attach_leaves_nothing(node, plugin):
     document = json.loads((node.conf / "10-kroute.conflist").read_text())

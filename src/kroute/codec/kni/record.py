@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from kroute.model.errors import KrouteError
@@ -16,7 +16,14 @@ class Unreadable(KrouteError):
 
 def write(attachment: Attachment) -> str:
     """The record; equal attachments give equal texts."""
-    return json.dumps(asdict(attachment), sort_keys=True, separators=(",", ":"))
+    found = _shallow(attachment)
+    found["wirings"] = [_shallow(wiring) for wiring in attachment.wirings]
+    return json.dumps(found, sort_keys=True, separators=(",", ":"))
+
+
+def _shallow(value: Attachment | Wiring) -> dict[str, Any]:
+    """As :func:`dataclasses.asdict`, without copying a conflist at each write."""
+    return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
 def read(text: str) -> Attachment:

@@ -43,6 +43,8 @@ _PATIENCE = 10
 _GROUP = 0x6B6E6901
 """Interface group of what is being removed together."""
 _SYSCTL = "/proc/sys/net"
+_MEMORY = 2.0
+"""Seconds that the bridge is taken to be as it was seen."""
 _SETTLE = 2.0
 """Seconds until the node's end forwards, once the pod's end is up."""
 
@@ -135,6 +137,7 @@ class FastPath:
         self._idle: list[Talk] = []
         self._mutex = threading.Lock()
         self._removal = Removal(self._talking)
+        self._bridges: dict[Recipe, tuple[float, veth.LinkState]] = {}
 
     @contextmanager
     def _talking(self) -> Iterator[Talk]:
@@ -168,7 +171,7 @@ class FastPath:
             return None
         try:
             with self._talking() as talk:
-                if self._bridge(talk, made) is None:
+                if self._known_bridge(talk, made) is None:
                     return None
                 host = f"veth{secrets.token_hex(4)}"
                 while talk.link(host) is not None:
@@ -176,6 +179,15 @@ class FastPath:
         except KniError:
             return None
         return replace(wiring, how=How.FAST, host=host)
+
+    def _known_bridge(self, talk: Talk, made: Recipe) -> veth.LinkState | None:
+        """The bridge as it was seen a moment ago, or as it is now."""
+        when, bridge = self._bridges.get(made, (0.0, None))
+        if bridge is None or time.monotonic() - when > _MEMORY:
+            bridge = self._bridge(talk, made)
+            if bridge is not None:
+                self._bridges[made] = (time.monotonic(), bridge)
+        return bridge
 
     def _bridge(self, talk: Talk, made: Recipe) -> veth.LinkState | None:
         """The bridge, if it is as the plugin leaves it: up, with its addresses, on a node that forwards."""
@@ -200,7 +212,9 @@ class FastPath:
         macs = {"host": _random_mac(), "pod": _random_mac()}
         addresses = _leases(made).take(container, wiring.interface, made.ranges)
         with self._talking() as talk:
-            bridge = talk.link(made.bridge)
+            # Looked at anew after any failure.
+            seen, bridge = self._bridges.pop(made, (0.0, None))
+            bridge = bridge or self._bridge(talk, made)
             if bridge is None:
                 raise KniError(Refusal.UNAVAILABLE, f"bridge {made.bridge} has gone; try again")
             talk.tell(
@@ -219,6 +233,7 @@ class FastPath:
             self._inside(netns, wiring.interface, made, addresses)
             self._settle(talk, wiring.host, deadline)
         macs["bridge"] = bridge.mac
+        self._bridges[made] = (seen, bridge)
         where = {"interface": wiring.interface, "sandbox": path, "host": wiring.host}
         return result(made, addresses, macs=macs, **where)
 

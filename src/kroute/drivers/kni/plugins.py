@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 CACHE = "/var/lib/cni"
 """libcni's default folder; results are in ``results/`` below it."""
 _LONGEST_ANSWER = 1 << 20
+_LOOK = 0.5
+"""Seconds between looks at how much a running plugin has printed."""
 _EXHAUSTED = "no IP addresses available"
 """What host-local says when a range is full."""
 
@@ -261,37 +263,52 @@ class Plugins:
 def _execute(
     path: str, environment: Mapping[str, str], stdin: bytes, deadline: Deadline
 ) -> tuple[bytes, bytes, int | None]:
-    """Output, error output and status; None where the deadline came first."""
+    """Output, error output and status; None where the deadline came first.
+
+    All three streams are memory files: nobody waits for a pipe, not even for one that a plugin's child keeps open.
+    """
+    files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdin", "stdout", "stderr")]
     try:
-        process = subprocess.Popen(
-            [path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise KniError(Refusal.BROKEN, f"{path} cannot be executed: {error.strerror}") from error
-    with process:
+        os.write(files[0], stdin)
+        os.lseek(files[0], 0, os.SEEK_SET)
         try:
-            out, err = process.communicate(stdin, timeout=deadline.left)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            return b"", b"", None
+            process = subprocess.Popen(
+                [path],
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = f"{path} cannot be executed: {error.strerror}"
+            raise KniError(Refusal.BROKEN, reason) from error
+        status = _wait(process, files[1:], deadline)
+        out, err = (os.pread(file, _LONGEST_ANSWER + 1, 0) for file in files[1:])
+    finally:
+        for file in files:
+            os.close(file)
     if len(out) > _LONGEST_ANSWER:
         return b"", b"its answer is longer than 1 MiB", 1
-    return out, err, process.returncode
+    return out, err, status
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a plugin and what it started: it leads a session of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
+def _wait(process: subprocess.Popen[bytes], outputs: list[int], deadline: Deadline) -> int | None:
+    """The status of a plugin; one that is late, or prints without end, is killed with all that it started."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        while not ended.poll(min(deadline.left, _LOOK) * 1000):
+            flooded = any(os.fstat(file).st_size > _LONGEST_ANSWER for file in outputs)
+            if flooded or not deadline.left:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return 1 if flooded else None
+    finally:
+        os.close(descriptor)
+    return process.wait()
 
 
 def _refusal(kind: str, command: str, said: PluginError) -> KniError:
