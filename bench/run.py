@@ -36,6 +36,7 @@ BENCHES = {
     "stall": ("stall",),
     "egress": ("egress", "idle"),
     "memory": ("memory",),
+    "kni": ("kni",),
 }
 """Each module beside this one that has ``rows()``, and how its row ids begin."""
 

@@ -259,7 +259,7 @@ def test_queries_are_answered_while_every_worker_waits_for_a_plugin(site):
         f'while [ ! -e {go_on} ]; do sleep 0.1; done\necho \'{{"cniVersion":"1.0.0"}}\'',
     )
     site.node.plain("kroute", {"type": "slow"})
-    pods = [site.node.pod(f"p{i}") for i in range(20)]
+    pods = [site.node.pod(f"p{i}") for i in range(40)]
 
     def attach(pod):
         with site.client(Generation.V008) as wire:
@@ -268,7 +268,7 @@ def test_queries_are_answered_while_every_worker_waits_for_a_plugin(site):
     threads = [threading.Thread(target=attach, args=(pod,)) for pod in pods]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(site.core.store.attachments) >= 16, what="all workers to be busy")
+    wait_for(lambda: len(site.core.store.attachments) >= 32, what="all workers to be busy")
     with site.client() as wire:
         assert wire.query("nobody") == PodReply()
         assert wire.nodes().networks

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 COLLECT = "/kroute.Kni/Collect"
 """A method of ours: garbage collection on demand. :data:`DRY_RUN` or nothing goes in, a JSON list comes out."""
 DRY_RUN = b"dry-run"
-WORKERS, QUERY_WORKERS = 16, 4
+WORKERS, QUERY_WORKERS = 32, 4
 LONGEST_MESSAGE = 4 << 20
 """Octets of a request; a pod's labels and annotations are at most 256 KiB each."""
 _OPTIONS = (
