@@ -251,3 +251,33 @@ def test_a_route_reflector_passes_routes_between_a_node_and_another_client(site:
     learns(third, POD4, next_hop=K4, local_pref=100, cluster_list=P4)
     third.withdraw(NET4)
     node.has()
+
+
+def test_a_node_reflects_between_foreign_clients_as_rfc_4456_says(site: Site) -> None:
+    """BIRD stands for two nodes; the reflector is the kroute node."""
+    clients = {}
+    for number in (2, 3):
+        own = f"192.0.2.{number}"
+        session = bird_session("r", own, CLUSTER, K4, CLUSTER, ipv6="")
+        where = site.host(f"c{number}", number)
+        clients[number] = Bird(where, site.folder / f"bird{number}", own, session)
+        pods = [f"10.244.{number}.0/24", f"fd00:10:244:{number}::/64"]
+        site.join(f"n{number}", pods, [own, f"2001:db8::{number}"])
+        clients[number].announce(*pods)
+    node = site.node(1, {"peering": {"topology": "routeReflector"}})
+    label = {"kroute.io/route-reflector": "1.2.3.4"}
+    site.join("n1", [POD4, POD6], [K4, K6], **label)
+    node.start()
+    node.established("node/n2", "node/n3")
+    assert node.peer("node/n2")["kind"] == "client"
+    node.has(*(p for n in (2, 3) for p in (f"10.244.{n}.0/24", f"fd00:10:244:{n}::/64")))
+    for here, there in ((2, 3), (3, 2)):
+        found = {"local_pref": 100, "cluster_list": "1.2.3.4", "originator": f"192.0.2.{there}"}
+        learns(clients[here], f"10.244.{there}.0/24", next_hop=f"192.0.2.{there}", **found)
+        learns(clients[here], f"fd00:10:244:{there}::/64", next_hop=f"2001:db8::{there}", **found)
+        learns(clients[here], POD4, next_hop=K4, cluster_list="", originator="")
+        routes = kernel_routes(clients[here].where, "bird")
+        assert routes[f"10.244.{there}.0/24"] == {f"192.0.2.{there}"}
+    clients[3].withdraw("10.244.3.0/24")
+    learns(clients[2], "10.244.3.0/24")
+    assert clients[2].path("fd00:10:244:3::/64")

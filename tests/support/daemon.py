@@ -49,12 +49,14 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> Tree:
     return result
 
 
-def node_object(name: str, pods: list[str], addresses: list[str]) -> Tree:
+def node_object(
+    name: str, pods: list[str], addresses: list[str], labels: Mapping[str, str]
+) -> Tree:
     """A Node as Kubernetes prints it."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": dict(labels)},
         "spec": {"podCIDR": pods[0], "podCIDRs": pods} if pods else {},
         "status": {"addresses": [{"type": "InternalIP", "address": a} for a in addresses]},
     }
@@ -120,9 +122,9 @@ class Site:
         )
         return made
 
-    def join(self, name: str, pods: list[str], addresses: list[str]) -> None:
+    def join(self, name: str, pods: list[str], addresses: list[str], **labels: str) -> None:
         """Put a node into the inventory, or change it."""
-        self.nodes[name] = node_object(name, pods, addresses)
+        self.nodes[name] = node_object(name, pods, addresses, labels)
         self._save()
 
     def leave(self, name: str) -> None:

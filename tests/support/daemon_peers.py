@@ -126,6 +126,7 @@ class Bird(_Program):
             "origin": said.get("origin", "").lower(),
             "local_pref": int(said["local_pref"]) if "local_pref" in said else None,
             "cluster_list": said.get("cluster_list", ""),
+            "originator": said.get("originator_id", ""),
         }
 
 
