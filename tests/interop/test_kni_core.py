@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kroute.drivers.kni import gc
 from kroute.model.kni import (
     CreateRequest,
     DeleteRequest,
@@ -389,3 +390,33 @@ def test_further_networks_get_their_own_interfaces_and_all_go_together(node):
         assert "red" in str(refused(core.attach, missing, V.V006))
     clean(node, core)
     assert not list((node.leases / "blue").glob("10.*"))
+
+
+def test_leases_without_an_owner_are_released_and_those_of_another_runtime_stay(node):
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+    folder = node.leases / "kroute"
+    (folder / "10.244.1.77").write_text("nobody\r\neth0")
+    (folder / "10.244.1.78").write_text("theirs\r\neth0")
+    entry = {"kind": "cniCacheV1", "containerId": "theirs"}
+    (node.folder / "cache" / "results" / "kroute-theirs-eth0").write_text(json.dumps(entry))
+    assert gc.collect(core, dry_run=False) == []
+    (seen,) = gc.collect(core, dry_run=True, lease_age=0.0)
+    assert (seen.object, seen.outcome) == ("lease/10.244.1.77", "would be released")
+    (done,) = gc.collect(core, dry_run=False, lease_age=0.0)
+    assert done.outcome == "released"
+    assert set(node.leased().values()) == {pod.name, "theirs"}
+
+
+def test_attachments_of_a_former_boot_are_released_and_never_answered_for(node):
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+    core.boot = "another"
+    node.gone(pod)
+    with node.node.entered():
+        (found,) = gc.collect(core, dry_run=False)
+    assert "former boot" in found.reason
+    assert node.leased() == {}
+    assert core.store.attachments == {}

@@ -185,7 +185,10 @@ class Core:
     def _carry_out(self, intent: Attachment, netns: int, deadline: Deadline) -> Attachment:
         done: list[Wiring] = []
         try:
-            ns.loopback_up(netns)
+            if any(
+                w.how is How.EXEC for w in intent.wirings
+            ):  # the fast path does it along the way
+                ns.loopback_up(netns)
             for wiring in intent.wirings:
                 done.append(replace(wiring, result=self._add(intent, wiring, netns, deadline)))
             deadline.check("attach")

@@ -43,6 +43,9 @@ _PATIENCE = 10
 _GROUP = 0x6B6E6901
 """Interface group of what is being removed together."""
 _SYSCTL = "/proc/sys/net"
+_LOOPBACK = 1
+"""Index of ``lo`` in every namespace."""
+_MOST_RECIPES = 64
 _MEMORY = 2.0
 """Seconds that the bridge is taken to be as it was seen."""
 _SETTLE = 2.0
@@ -137,6 +140,7 @@ class FastPath:
         self._idle: list[Talk] = []
         self._mutex = threading.Lock()
         self._removal = Removal(self._talking)
+        self._recipes: dict[tuple[int, bool], tuple[object, Recipe | None]] = {}
         self._bridges: dict[Recipe, tuple[float, veth.LinkState]] = {}
 
     @contextmanager
@@ -166,7 +170,7 @@ class FastPath:
 
     def prepare(self, container: str, wiring: Wiring) -> Wiring | None:
         """The wiring with a free name for the node's end; None where the plugins have to do the work."""
-        made = recipe(wiring) if self._enabled else None
+        made = self._recipe(wiring) if self._enabled else None
         if made is None:
             return None
         try:
@@ -179,6 +183,16 @@ class FastPath:
         except KniError:
             return None
         return replace(wiring, how=How.FAST, host=host)
+
+    def _recipe(self, wiring: Wiring) -> Recipe | None:
+        """The recipe of a network; pods of one conflist share its value, so it is read once."""
+        key = (id(wiring.network), bool(wiring.capabilities.get("portMappings")))
+        known = self._recipes.get(key)
+        if known is None or known[0] is not wiring.network:
+            if len(self._recipes) > _MOST_RECIPES:
+                self._recipes.clear()
+            known = self._recipes[key] = (wiring.network, recipe(wiring))
+        return known[1]
 
     def _known_bridge(self, talk: Talk, made: Recipe) -> veth.LinkState | None:
         """The bridge as it was seen a moment ago, or as it is now."""
@@ -207,7 +221,7 @@ class FastPath:
         Raises:
             KniError: something refused; the caller undoes by :meth:`delete`.
         """
-        made = recipe(wiring)
+        made = self._recipe(wiring)
         assert made is not None, "prepared"
         macs = {"host": _random_mac(), "pod": _random_mac()}
         addresses = _leases(made).take(container, wiring.interface, made.ranges)
@@ -253,7 +267,7 @@ class FastPath:
             pairs = list(zip(addresses, made.ranges, strict=True))
             configured = [ip_interface(f"{a}/{p.prefixlen}") for a, p in pairs]
             todo = [veth.add_address(link.ifindex, address) for address in configured]
-            todo.append(veth.up(link.ifindex))
+            todo += [veth.up(_LOOPBACK), veth.up(link.ifindex)]
             if made.default_gateway:
                 todo += [veth.add_default_route(link.ifindex, made.gateway(p)) for _, p in pairs]
             inside.tell(*todo)
@@ -277,7 +291,7 @@ class FastPath:
         Raises:
             KniError: the kernel or the disk refuses.
         """
-        made = recipe(wiring)
+        made = self._recipe(wiring)
         assert made is not None, "prepared"
         self._removal.remove(wiring.host)
         _leases(made).give_back(container, wiring.interface, leased(wiring.result))

@@ -136,13 +136,14 @@ class Leases:
 
     def pools(self, ranges: tuple[Prefix, ...]) -> tuple[Pool, ...]:
         """How full each range is."""
-        names = [p.name for p in _entries(self.folder)]
         used = {4: 0, 6: 0}
-        for name in names:
-            if ":" in name:
-                used[6] += 1
-            elif name.count(".") == 3:
-                used[4] += 1
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if ":" in name:
+                    used[6] += 1
+                elif name.count(".") == 3:
+                    used[4] += 1
         return tuple(Pool(prefix=str(p), size=_size(p), used=used[p.version]) for p in ranges)
 
 
