@@ -16,7 +16,7 @@ from kroute.model.kni import KniError, Refusal
 
 _CLONE_NEWNET = 0x40000000
 _OWN = "/proc/thread-self/ns/net"
-_MS_BIND, _MNT_DETACH = 0x1000, 2
+_MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 0x1000, 0x4000, 1 << 20, 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 FOLDER = Path("/run/netns")
 """Where `ip netns` looks, too."""
@@ -95,6 +95,8 @@ def create(path: Path) -> None:
         KniError: the kernel refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent == FOLDER:
+        _share(path.parent)
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     failure: list[OSError] = []
     # A thread of its own: unshare cannot be undone, so the thread ends with it.
@@ -104,6 +106,17 @@ def create(path: Path) -> None:
     if failure:
         path.unlink(missing_ok=True)
         raise KniError(Refusal.BROKEN, f"cannot make network namespace {path}: {failure[0]}")
+
+
+def _share(folder: Path) -> None:
+    """Make the folder a shared mount, as `ip netns add` does at its first call (ip-netns(8)).
+
+    Otherwise that call would cover our mounts with copies of them, and neither could be removed any more.
+    """
+    libc, where = _libc(), os.fsencode(folder)
+    if libc.mount(b"", where, b"none", _MS_SHARED | _MS_REC, None):
+        _check(libc.mount(where, where, b"none", _MS_BIND | _MS_REC, None), f"mount {folder}")
+        _check(libc.mount(b"", where, b"none", _MS_SHARED | _MS_REC, None), f"share {folder}")
 
 
 def _unshare_onto(path: Path, failure: list[OSError]) -> None:
