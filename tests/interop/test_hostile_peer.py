@@ -48,7 +48,7 @@ class Scene:
             "accept": "all",
             "maxPrefixes": LIMIT,
         }
-        peer["families"] = ["ipv4"]
+        peer |= {"families": ["ipv4"], "passive": True}
         self.site = site
         self.where = site.host("x", 66)
         self.node, self.good = site.node(1, {"peering": {"peers": [peer]}}), site.node(2)
@@ -93,7 +93,7 @@ def stage() -> Iterator[Scene]:
 
 @pytest.fixture
 def scene(stage: Scene) -> Iterator[Scene]:
-    stage.router = ScriptedRouter(stage.where, HOSTILE, ASN)
+    stage.router = ScriptedRouter(stage.where, HOSTILE, ASN, dials=True)
     yield stage
     stage.router.close()
     wait_for(lambda: stage.node.peer(NAME)["state"] != "established", 10, "the session to end")
@@ -119,7 +119,7 @@ def test_garbage_before_and_after_open_ends_that_session_alone(scene: Scene) -> 
     )
     with scene.unharmed():
         for words, octets in attacks:
-            sock = router.accept()
+            sock = router.dial(K4)
             if octets:
                 router.send(octets)
                 router.ended()

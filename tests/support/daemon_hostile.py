@@ -50,8 +50,13 @@ class ScriptedRouter:
         *,
         hold_time: int = 90,
         restart: tuple[int, ...] | None = None,
+        dials: bool = False,
     ) -> None:
-        """``restart`` offers graceful restart with the R bit, the F bit set for these AFIs of 1 and 2."""
+        """``restart`` offers graceful restart with the R bit, the F bit set for these AFIs of 1 and 2.
+
+        ``dials``: kroute is passive.
+        """
+        self.dials = dials
         self.where, self.address, self.asn = where, address, asn
         self.hold_time, self.restart = hold_time, restart
         self.buffer = b""
@@ -75,9 +80,9 @@ class ScriptedRouter:
         made.connect((remote, 179))
         return made
 
-    def accept(self) -> socket.socket:
-        """Take kroute's next connection as the one to talk on."""
-        self.use(self.listener.accept()[0])
+    def dial(self, remote: str) -> socket.socket:
+        """Connect to kroute, which must be passive: it would not let go of a connection of its own."""
+        self.use(self.connection(remote))
         assert self.sock is not None
         return self.sock
 
@@ -111,8 +116,7 @@ class ScriptedRouter:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                readable, _, _ = select.select([self.listener], [], [], 1.0)
-                self.use(self.listener.accept()[0] if readable else self.connection(remote))
+                self.use(self._next_connection(remote))
                 self.send(self.open() + message(KEEPALIVE))
                 self.read_until(OPEN)
                 self.read_until(KEEPALIVE)
@@ -120,6 +124,12 @@ class ScriptedRouter:
                 continue
             return
         raise AssertionError("no session with kroute")
+
+    def _next_connection(self, remote: str) -> socket.socket:
+        """Whichever comes first: kroute's connection to us, or, if it makes none, ours to kroute."""
+        patience = 0.0 if self.dials else 1.0
+        readable, _, _ = select.select([self.listener], [], [], patience)
+        return self.listener.accept()[0] if readable else self.connection(remote)
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
