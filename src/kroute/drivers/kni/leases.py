@@ -70,13 +70,26 @@ class Leases:
         for address in _candidates(prefix, self._last(number)):
             if str(address) in used:
                 continue
-            self._write(str(address), owner, os.O_EXCL)
+            self._claim(str(address), owner)
             self._write(f"last_reserved_ip.{number}", str(address).encode(), os.O_TRUNC)
             return address
         raise KniError(
             Refusal.EXHAUSTED,
             f"no free address is left for pods on this node: range {prefix} is full ({self.folder})",
         )
+
+    def _claim(self, name: str, owner: bytes) -> None:
+        """A lease that appears with its owner in it: a crash in between must not leave one that is nobody's."""
+        try:
+            file = os.open(self.folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        except OSError:  # a file system without nameless files
+            self._write(name, owner, os.O_EXCL)
+            return
+        try:
+            os.write(file, owner)
+            os.link(f"/proc/self/fd/{file}", f"{self.folder}/{name}", follow_symlinks=True)
+        finally:
+            os.close(file)
 
     def _write(self, name: str, content: bytes, flags: int) -> None:
         path = f"{self.folder}/{name}"
