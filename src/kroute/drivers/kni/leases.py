@@ -7,6 +7,7 @@ flock(2) on the file ``lock`` (containernetworking/plugins, plugins/ipam/host-lo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -80,16 +81,21 @@ class Leases:
 
     def _claim(self, name: str, owner: bytes) -> None:
         """A lease that appears with its owner in it: a crash in between must not leave one that is nobody's."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            file = os.open(self.folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
-        except OSError:  # a file system without nameless files
-            self._write(name, owner, os.O_EXCL)
-            return
-        try:
-            os.write(file, owner)
-            os.link(f"/proc/self/fd/{file}", f"{self.folder}/{name}", follow_symlinks=True)
+            file = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder)
+            try:
+                os.write(file, owner)
+                # Python follows the link that /proc/self/fd is only where a folder is named.
+                os.link(f"/proc/self/fd/{file}", name, src_dir_fd=folder, dst_dir_fd=folder)
+            finally:
+                os.close(file)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+                raise
+            self._write(name, owner, os.O_EXCL)  # a file system without nameless files
         finally:
-            os.close(file)
+            os.close(folder)
 
     def _write(self, name: str, content: bytes, flags: int) -> None:
         path = f"{self.folder}/{name}"
