@@ -24,7 +24,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
-from kroute.plan import resolve
+from kroute.plan import resolve, rib
 from kroute.plan.decision import explain
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.policy import EVERYTHING, Acceptance, Self
@@ -97,6 +97,7 @@ any_attributes = st.builds(
     cluster_list=mostly((), (packed(CLUSTER),), (packed("10.0.0.8"),)),
 )
 REMEMBERED = resolve.REMEMBERED
+BULK = rib.BULK
 NUMBERS = range(2, 6)
 any_number = st.sampled_from(NUMBERS)
 
@@ -182,6 +183,7 @@ class History(RuleBasedStateMachine):
         """Four peers, most of them up and known to announce something, so that no step is idle."""
         self.legs = legs
         resolve.REMEMBERED = data.draw(st.sampled_from([REMEMBERED, 2]))
+        rib.BULK = data.draw(st.sampled_from([BULK, 1]))
         self.kernel: KernelState = KERNELS[0]
         self.me = SELVES[0]
         self.own = OWN[0]
@@ -371,6 +373,7 @@ class History(RuleBasedStateMachine):
         if hasattr(self, "listener"):
             self.look()
             resolve.REMEMBERED = REMEMBERED
+            rib.BULK = BULK
 
 
 History.TestCase.settings = settings(max_examples=600, stateful_step_count=40, deadline=None)

@@ -19,6 +19,9 @@ from kroute.plan.paths import Path, Selection, Source
 from kroute.plan.policy import EVERYTHING, Acceptance, Self, import_refusal
 from kroute.plan.resolve import Resolver
 
+BULK = 8
+"""Prefixes of one step from which on it pays to look whether all of them are new, and then to take them as one."""
+
 Candidates = Path | tuple[Path, ...]
 """The paths known for a prefix; a single one, by far the commonest, stands for itself."""
 
@@ -70,6 +73,9 @@ class Rib:
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
         self._dirty: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
+        self._new: dict[Family, list[tuple[Path, Sequence[Nlri]]]] = {f: [] for f in Family}
+        """Prefixes that had no candidate when a peer announced them, and with which path. What happened to them since
+        is in ``_dirty`` as well, and decided after them."""
         self._moved: set[Path] = set()
         """Paths whose legs changed since the last decision: what they say now is not what was installed."""
         self._epoch = object()
@@ -118,6 +124,12 @@ class Rib:
     def _enter(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
         table = rib.tables[family]
         candidates = self.candidates[family]
+        if len(nlris) >= BULK and path.source.peer and candidates.keys().isdisjoint(nlris):
+            block = dict.fromkeys(nlris, path)
+            table.update(block)
+            candidates.update(block)
+            self._new[family].append((path, nlris))
+            return
         dirty = self._dirty[family]
         for nlri in nlris:
             old = table.get(nlri)
@@ -192,21 +204,26 @@ class Rib:
     def decide(self) -> dict[Family, Decided]:
         """Select anew for every changed prefix."""
         decided = {}
-        for family, dirty in self._dirty.items():
-            if dirty:
-                self._dirty[family] = {}
-                decided[family] = self._decide(family, dirty)
+        for family in Family:
+            dirty, new = self._dirty[family], self._new[family]
+            if dirty or new:
+                self._dirty[family], self._new[family] = {}, []
+                decided[family] = self._decide(family, dirty, new)
         self._moved.clear()
         self._own_touched = False
         return decided
 
-    def _decide(self, family: Family, dirty: Iterable[Nlri]) -> Decided:
-        candidates, loc, legs = self.candidates[family], self.loc[family], self._legs
+    def _decide(
+        self,
+        family: Family,
+        dirty: Iterable[Nlri],
+        new: Iterable[tuple[Path, Sequence[Nlri]]],
+    ) -> Decided:
+        candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
         moved = self._moved
         chosen: dict[tuple[Path, ...], Selection | None] = {}
         """What was selected of equal rivals in this turn: routes that two reflectors tell share one answer."""
-        selected: dict[Nlri, Selection | None] = {}
-        kernel: dict[Nlri, Nexthops | None] = {}
+        selected, kernel = self._adopt(family, new)
         for nlri in dirty:
             rivals = candidates.get(nlri)
             now: Selection | None
@@ -234,6 +251,20 @@ class Rib:
             if (hops is not installed and (hops != installed)) or (moved and before in moved):
                 kernel[nlri] = hops
         return Decided(selected, kernel, self._own_touched)
+
+    def _adopt(
+        self, family: Family, new: Iterable[tuple[Path, Sequence[Nlri]]]
+    ) -> tuple[dict[Nlri, Selection | None], dict[Nlri, Nexthops | None]]:
+        """Select the only path of prefixes that had none; the kernel is told of all, whatever it had of them."""
+        selected: dict[Nlri, Selection | None] = {}
+        kernel: dict[Nlri, Nexthops | None] = {}
+        for path, nlris in new:
+            if path.eligible:
+                block = dict.fromkeys(nlris, path)
+                self.loc[family].update(block)
+                selected.update(block)
+                kernel.update(dict.fromkeys(nlris, path.nexthops))
+        return selected, kernel
 
     def rivals(self, family: Family, nlri: Nlri) -> tuple[Path, ...]:
         """Every path known for a prefix, eligible or not."""
