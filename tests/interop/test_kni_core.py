@@ -409,6 +409,16 @@ def test_leases_without_an_owner_are_released_and_those_of_another_runtime_stay(
     assert set(node.leased().values()) == {pod.name, "theirs"}
 
 
+def test_a_lease_that_a_plugin_s_crash_left_without_an_owner_is_released(node):
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+    (node.leases / "kroute" / "10.244.1.99").touch()
+    (found,) = gc.collect(core, dry_run=False, lease_age=0.0)
+    assert (found.object, found.outcome) == ("lease/10.244.1.99", "released")
+    assert set(node.leased().values()) == {pod.name}
+
+
 def test_attachments_of_a_former_boot_are_released_and_never_answered_for(node):
     pod, core = node.pod("a"), node.core()
     with node.node.entered():

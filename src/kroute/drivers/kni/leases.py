@@ -137,20 +137,20 @@ class Leases:
                         ) from error
 
     def held(self, older_than: float = 0.0) -> dict[str, str]:
-        """Container ids by address, of leases at least ``older_than`` seconds old."""
+        """Container ids by address, of leases at least ``older_than`` seconds old; empty where a crash left none."""
         found: dict[str, str] = {}
         for path in _entries(self.folder):
             with suppress(OSError, ValueError):
                 ip_address(path.name)
                 if time.time() - path.stat().st_mtime >= older_than:
-                    found[path.name] = path.read_text().splitlines()[0].strip()
+                    found[path.name] = path.read_text().partition("\n")[0].strip()
         return found
 
     def release(self, address: str, container: str) -> None:
         """Remove one lease if this container still holds it."""
-        with self.locked(), suppress(OSError, IndexError):
+        with self.locked(), suppress(OSError):
             path = self.folder / address
-            if path.read_text().splitlines()[0].strip() == container:
+            if path.read_text().partition("\n")[0].strip() == container:
                 path.unlink()
 
     def pools(self, ranges: tuple[Prefix, ...]) -> tuple[Pool, ...]:
