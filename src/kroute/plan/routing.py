@@ -28,6 +28,7 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.paths import Selection
 from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
 from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
 from kroute.plan.resolve import Resolver
@@ -288,18 +289,32 @@ class Routing:
         state = self.peers.get(name)
         if state is None or not state.established or state.negotiated is None:
             return []
-        before = state.out
-        self._leave(state)
-        rules = self._rules(state.peer, state.negotiated)
+        before, rules = state.out, self._rules(state.peer, state.negotiated)
+        if before is not None and before.rules == rules:
+            # A refresh: the peer follows this table already, and nothing of it is withdrawn.
+            out, before = before, None
+        else:
+            self._leave(state)
+            out = state.out = self._out(rules)
+            out.members.add(name)
+        tells = (out.whole(family, name, before) for family in state.negotiated.families)
+        return [tell for tell in tells if tell.announced or tell.withdrawn]
+
+    def _out(self, rules: ExportRules) -> AdjRibOut:
+        """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
         out = self._outs.get(rules)
         if out is None:
             out = self._outs[rules] = AdjRibOut(rules)
             for family in out.tables:
-                out.fill(family, self.rib.loc[family])
-        out.members.add(name)
-        state.out = out
-        tells = (out.whole(family, name, before) for family in state.negotiated.families)
-        return [tell for tell in tells if tell.announced or tell.withdrawn]
+                out.fill(family, self._tellable(rules, family))
+        return out
+
+    def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
+        """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
+        loc = self.rib.loc[family]
+        if PASSES_ON[rules.kind] & self._kinds:
+            return loc
+        return {nlri: loc[nlri] for nlri in self.local.tables[family] if nlri in loc}
 
     def _ends(self, now: float) -> list[Tell]:
         """End-of-RIB for those who are owed it and for whom our table is whole."""
