@@ -106,14 +106,15 @@ def main() -> int:
     sweep()
     complain, rows = Complaints(), []
     today = f"{datetime.now(UTC):%Y-%m-%d}"
+    interrupted = False
     try:
         runs = options.runs or (1 if options.quick else 5)
         for row in measured(options.only, runs, options.quick, complain):
             rows.append(dict(row) | {"date": today})
             print(line(row), flush=True)
     except KeyboardInterrupt:
-        progress("bench: interrupted; nothing written")
-        return 130
+        progress("bench: interrupted; what was measured is kept")
+        interrupted = True
     if rows:
         command = "make bench" + (f" ONLY={options.only}" if options.only else "")
         folder = ROOT / "build" / "bench"
@@ -123,6 +124,8 @@ def main() -> int:
         write(rows, results, text, command)
     for text in complain.texts:
         progress(f"bench: not measured: {text}")
+    if interrupted:
+        return 130
     return 1 if complain.texts or not rows else 0
 
 

@@ -43,7 +43,7 @@ AIMS = (
     Aim(r"rib-in/.*", 2, "frr"),
     Aim(r"rib-in/.*", 10, "gobgp"),
     Aim(r"fib/(add|replace|delete|dump)/.*", 0.85, "c"),
-    Aim(r"fib/(add|replace|delete|dump)/.*", 2, "ip -batch"),
+    Aim(r"fib/(add|replace|delete|dump)/.*", 2, "ip-batch"),
     Aim(r"mesh/join/after-start", 1.0, most=True),
     Aim(r"mesh/join/after-session", 0.3, most=True),
     Aim(r"mesh/cold-start/after-start", 1.0, most=True),
