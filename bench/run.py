@@ -82,17 +82,21 @@ def _rows(
             yield row
 
 
-def write(rows: list[Row], where: Path, document_path: Path, command: str) -> None:
-    """Both files, the new rows among the old ones."""
-    where.parent.mkdir(parents=True, exist_ok=True)
-    together = merged(read(where), rows)
-    write_rows(where, together)
-    document_path.write_text(document(together, command, machine()))
-    progress(f"bench: wrote {document_path} and {where}")
+def write(rows: list[Row], *, only: str | None, quick: bool, whole: bool) -> None:
+    """Both files. A whole run replaces all rows, a part only those of the same id."""
+    folder = ROOT / "build" / "bench"
+    results = folder / "results.json" if quick else ROOT / "bench" / "results.json"
+    text = folder / "performance.md" if quick else ROOT / "docs" / "performance.md"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    together = merged([] if whole else read(results), rows)
+    write_rows(results, together)
+    command = "make bench" + (f" ONLY={only}" if only else "")
+    text.write_text(document(together, command, machine()))
+    progress(f"bench: wrote {text} and {results}")
 
 
-def main() -> int:
-    """Run; 1 if anything could not be measured."""
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description="kroute beside its peers")
     parser.add_argument(
         "--only", metavar="PREFIX", help="rows whose id begins so, as to-kernel/packed"
@@ -100,28 +104,30 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="runs of each subject (5; --quick: 1)")
     parser.add_argument("--quick", action="store_true", help="small tables, one run, no files kept")
     options = parser.parse_args()
+    options.runs = options.runs or (1 if options.quick else 5)
     if os.geteuid():
         parser.error("root is needed: the benches make network namespaces")
+    return options
+
+
+def main() -> int:
+    """Run; 1 if anything could not be measured, 130 if interrupted. What was measured is kept in any case."""
+    options = parsed()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sweep()
     complain, rows = Complaints(), []
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     interrupted = False
     try:
-        runs = options.runs or (1 if options.quick else 5)
-        for row in measured(options.only, runs, options.quick, complain):
+        for row in measured(options.only, options.runs, options.quick, complain):
             rows.append(dict(row) | {"date": today})
             print(line(row), flush=True)
     except KeyboardInterrupt:
         progress("bench: interrupted; what was measured is kept")
         interrupted = True
     if rows:
-        command = "make bench" + (f" ONLY={options.only}" if options.only else "")
-        folder = ROOT / "build" / "bench"
-        quick = options.quick
-        results = folder / "results.json" if quick else ROOT / "bench" / "results.json"
-        text = folder / "performance.md" if quick else ROOT / "docs" / "performance.md"
-        write(rows, results, text, command)
+        whole = not (options.only or interrupted)
+        write(rows, only=options.only, quick=options.quick, whole=whole)
     for text in complain.texts:
         progress(f"bench: not measured: {text}")
     if interrupted:
