@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kroute.model.bgp import Attributes, Peer, PeerName
+from kroute.model.bgp import Attributes, OriginClass, Peer, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Config
 from kroute.model.kernel import KernelState
@@ -41,6 +41,13 @@ class Origination:
 
     prefix: Prefix
     source: str
+    origin_class: OriginClass = OriginClass.OWN_PODS
+    attributes: Attributes = Attributes()
+    """What it is announced with besides what every announcement has: communities, MED, local preference."""
+    internal: bool = True
+    """Whether internal peers are told as well."""
+    blackhole: bool = False
+    """Whether the kernel shall drop what no more specific route takes, lest packets go round in a loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

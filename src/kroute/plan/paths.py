@@ -11,6 +11,7 @@ from kroute.model.bgp import Attributes, Peer
 from kroute.model.fib import Nexthops
 from kroute.model.net import address_of
 from kroute.model.reason import Reason
+from kroute.model.state import Origination
 
 DEFAULT_LOCAL_PREF = 100
 
@@ -40,8 +41,8 @@ class Path:
     """Attributes announced by one source, with all that follows from them.
 
     ``refusal`` is the import policy's reason if it said no. ``nexthops`` are the kernel legs of the resolved next
-    hop; None while it is unreachable, and for local paths, which are never installed. ``eligible`` is what the
-    decision process looks at first.
+    hop; None while it is unreachable, and for local paths, which are not installed but for blackholes (no legs).
+    ``eligible`` is what the decision process looks at first.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Path:
         "igp_metric",
         "nexthops",
         "not_accepted",
+        "origination",
         "refusal",
         "source",
         "twin",
@@ -69,6 +71,8 @@ class Path:
         self._base: Path | None = None
         self.twin: Path | None = None
         self.not_accepted: Reason | None = None
+        self.origination: Origination | None = None
+        """For a local path: the first of the wishes that it stands for; all agree but for prefix and source."""
 
     def refused_twin(self, reason: Reason | None) -> Path:
         """The same path for prefixes that the peer's acceptance does not name."""

@@ -14,7 +14,7 @@ from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, Segment
 from kroute.model.config import Accept
 from kroute.model.net import Family, Nlri, address_of
 from kroute.model.reason import Reason, Why
-from kroute.plan.paths import DEFAULT_LOCAL_PREF, Path
+from kroute.plan.paths import Path
 
 DEFAULT_ROUTE: Nlri = b"\0"
 
@@ -142,7 +142,7 @@ def passes_on(rules: ExportRules, path: Path) -> bool:
     """Whether a path is told to peers of these rules at all."""
     peer = path.source.peer
     if peer is None:
-        return True
+        return path.origination is None or path.origination.internal or not rules.internal
     return peer.kind in PASSES_ON[rules.kind] and NO_ADVERTISE not in path.attributes.communities
 
 
@@ -152,16 +152,17 @@ def exported(rules: ExportRules, path: Path, family: Family) -> Attributes | Non
     if own is None or not passes_on(rules, path):
         return None
     if not rules.internal:
-        return _external(rules, path.attributes, own)
+        return _external(rules, path, own)
     if path.is_local:
-        return replace(path.attributes, nexthop=own, local_pref=DEFAULT_LOCAL_PREF)
+        return replace(path.attributes, nexthop=own, local_pref=path.local_pref)
     if family is Family.IPV4 and len(path.attributes.nexthop) != 4 and not rules.extended_nexthop:
         return None
     return _reflected(rules, path)
 
 
-def _external(rules: ExportRules, attributes: Attributes, own: bytes) -> Attributes:
-    """RFC 4271 §5.1: own AS first, next hop self, nothing that is internal."""
+def _external(rules: ExportRules, path: Path, own: bytes) -> Attributes:
+    """RFC 4271 §5.1: own AS first, next hop self, nothing that is internal; a MED of our own only (§5.1.4)."""
+    attributes = path.attributes
     first = AsSegment(SegmentType.AS_SEQUENCE, (rules.local_asn,))
     return replace(
         attributes,
@@ -169,7 +170,7 @@ def _external(rules: ExportRules, attributes: Attributes, own: bytes) -> Attribu
         link_local=b"",
         as_path=(first, *attributes.as_path),
         local_pref=None,
-        med=None,
+        med=attributes.med if path.is_local else None,
         originator_id=None,
         cluster_list=(),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kroute.model.bgp import OriginClass
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, Prefix, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
@@ -273,6 +274,15 @@ def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection 
         return "no path is usable: nothing is installed"
     if selection.best.is_local:
         source = routing.sources.get((family, nlri), "originated here")
-        return f"it is our own ({source}); the kernel reaches it through the pod bridge"
+        return _own_outcome(selection.best, source)
     count = len(selection.paths) if isinstance(selection, Multipath) else 1
     return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s)"
+
+
+def _own_outcome(path: Path, source: str) -> str:
+    wish = path.origination
+    if wish is None or wish.origin_class is OriginClass.OWN_PODS:
+        return f"it is our own ({source}); the kernel reaches it through the pod bridge"
+    to = "external and internal peers" if wish.internal else "external peers only"
+    rest = "; what no more specific route takes is dropped (blackhole)" if wish.blackhole else ""
+    return f"it is our own ({source}); told to {to}{rest}"

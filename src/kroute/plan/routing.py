@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kroute.model.bgp import (
-    Attributes,
     Negotiated,
     Peer,
     PeerKind,
@@ -28,7 +27,7 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
-from kroute.plan.paths import Selection
+from kroute.plan.paths import Path, Selection
 from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
 from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
 from kroute.plan.resolve import Resolver
@@ -69,7 +68,8 @@ class Routing:
         self._kinds: set[PeerKind] = set()
         """Kinds of peers there are or have been: only of these can there be paths to pass on."""
         self._own_nexthops: dict[Family, bytes] = {}
-        self._own_path = self.rib.judge(self.local, Attributes())
+        self._own_paths: dict[tuple[object, ...], Path] = {}
+        """Local paths by all that tells them apart; thousands of prefixes share a few."""
 
     # --- what is wanted changes ---------------------------------------------------------------------
 
@@ -118,18 +118,39 @@ class Routing:
 
     def set_originations(self, wanted: Iterable[Origination], complete: bool) -> None:
         """Take over what this node announces of its own; ``complete``: absence now means withdrawal."""
-        sources = {(family_of(o.prefix), nlri_of(o.prefix)): o.source for o in wanted}
+        sources: dict[tuple[Family, Nlri], str] = {}
+        news: dict[tuple[Family, Path], list[Nlri]] = {}
+        for wish in wanted:
+            family, nlri = family_of(wish.prefix), nlri_of(wish.prefix)
+            sources[family, nlri] = wish.source
+            path = self._own_path(wish)
+            if self.local.tables[family].get(nlri) is not path:
+                news.setdefault((family, path), []).append(nlri)
         self.inventory_complete |= complete
-        for family in Family:
-            table = self.local.tables[family]
-            news = [nlri for f, nlri in sources if f is family and nlri not in table]
-            if news:
-                self.rib.learn(self.local, family, self._own_path, news)
-            if complete:
-                self.rib.forget(
-                    self.local, family, [n for n in table if (family, n) not in sources]
-                )
+        for (family, path), nlris in news.items():
+            self.rib.learn(self.local, family, path, nlris)
+        if complete:
+            for family, table in self.local.tables.items():
+                gone = [nlri for nlri in table if (family, nlri) not in sources]
+                self.rib.forget(self.local, family, gone)
+            self._forget_own_paths()
         self.sources = sources if complete else {**self.sources, **sources}
+
+    def _own_path(self, wish: Origination) -> Path:
+        """The local path that all wishes share which differ in prefix and source only."""
+        key = (wish.origin_class, wish.attributes, wish.internal, wish.blackhole)
+        path = self._own_paths.get(key)
+        if path is None:
+            path = self._own_paths[key] = self.rib.judge(self.local, wish.attributes)
+            path.origination = wish
+            if wish.blackhole:
+                path.nexthops = ()
+        return path
+
+    def _forget_own_paths(self) -> None:
+        """Drop the local paths of which no prefix is left."""
+        used = {id(path) for table in self.local.tables.values() for path in table.values()}
+        self._own_paths = {k: p for k, p in self._own_paths.items() if id(p) in used}
 
     def _drop(self, name: PeerName) -> None:
         gone = self.peers.pop(name)
