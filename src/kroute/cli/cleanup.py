@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kroute.cli import OK, USAGE
 from kroute.model.errors import DriverError
+
+if TYPE_CHECKING:
+    from kroute.model.config import Config
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,6 +21,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--config", default="/etc/kroute/kroute.yaml", metavar="FILE")
     parser.add_argument("--force", action="store_true", help="also while the daemon runs")
+    parser.add_argument(
+        "--kube-router",
+        action="store_true",
+        help="show what kube-router left on this node instead; with --yes remove it",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="with --kube-router: remove, not only show"
+    )
     parser.set_defaults(handler=run)
 
 
@@ -27,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
     path = Path(args.config)
     config = parse_config(path.read_text() if path.exists() else "", source=str(path))
+    if args.kube_router:
+        return _kube_router(config, remove=args.yes)
     socket = Path(config.paths.run) / "kroute.sock"
     if socket.exists() and not args.force and _answers(str(socket)):
         print(
@@ -38,6 +52,26 @@ def run(args: argparse.Namespace) -> int:
     for line in removed:
         print(line)
     print(f"{len(removed)} things removed")
+    for line in failed:
+        print(f"kroute cleanup: {line}", file=sys.stderr)
+    if failed:
+        raise DriverError(f"{len(failed)} things could not be removed")
+    return OK
+
+
+def _kube_router(config: Config, *, remove: bool) -> int:
+    """Show what kube-router left, or remove it; what kroute took over by configuration is not among it."""
+    from kroute.daemon.cleanup import remove_kube_router
+    from kroute.drivers.kube_router import leftovers
+
+    found = leftovers(config.cni.directory, keep_bridge=config.cni.bridge)
+    for thing in found:
+        print(thing)
+    if not remove:
+        print(f"{len(found)} things of kube-router; stop it and add --yes to remove them")
+        return OK
+    failed = remove_kube_router(found)
+    print(f"{len(found) - len(failed)} things removed")
     for line in failed:
         print(f"kroute cleanup: {line}", file=sys.stderr)
     if failed:

@@ -10,6 +10,7 @@ from typing import Final
 from kroute.daemon.marks import remember_protocol
 from kroute.drivers.cni import CniDirectory, remove_bridge
 from kroute.drivers.fib import cleanup as remove_routes
+from kroute.drivers.kube_router import Leftover
 from kroute.model.config import Config
 from kroute.model.errors import DriverError
 
@@ -38,6 +39,17 @@ def clean(config: Config) -> tuple[list[str], list[str]]:
         except DriverError as error:
             failed.append(str(error))
     return removed, failed
+
+
+def remove_kube_router(found: Iterable[Leftover]) -> list[str]:
+    """Remove what kube-router left; what could not be removed, in words. The rest goes all the same."""
+    failed: list[str] = []
+    for thing in found:
+        try:
+            thing.remove()
+        except DriverError as error:
+            failed.append(f"{thing}: {error}")
+    return failed
 
 
 def _remove_state(config: Config) -> list[str]:
