@@ -30,21 +30,6 @@ class PeerKind(StrEnum):
     """Another autonomous system or a device that is no node."""
 
 
-class OriginClass(StrEnum):
-    """What a prefix is, by where it came from; policies and defaults are told in these words."""
-
-    OWN_PODS = "ownPods"
-    """A podCIDR of this node."""
-    PEER_PODS = "peerPods"
-    """A podCIDR of another node."""
-    SERVICE = "service"
-    """An address of a service, or an aggregate of such."""
-    DEFAULT = "default"
-    """A default route."""
-    EXTERNAL = "external"
-    """Anything else that peers announce."""
-
-
 class Initiate(StrEnum):
     """Who opens the TCP connection."""
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kroute.model.bgp import Attributes, OriginClass, Peer, PeerName
+from kroute.model.bgp import Attributes, Peer, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Config
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family, Nlri, Prefix
 from kroute.model.node import Node
+from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem
 
 
@@ -41,7 +42,7 @@ class Origination:
 
     prefix: Prefix
     source: str
-    origin_class: OriginClass = OriginClass.OWN_PODS
+    kind: OriginClass = OriginClass.OWN_PODS
     attributes: Attributes = Attributes()
     """What it is announced with besides what every announcement has: communities, MED, local preference."""
     internal: bool = True

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kroute.model.bgp import OriginClass
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, Prefix, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
+from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan.decision import explain
@@ -281,7 +281,7 @@ def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection 
 
 def _own_outcome(path: Path, source: str) -> str:
     wish = path.origination
-    if wish is None or wish.origin_class is OriginClass.OWN_PODS:
+    if wish is None or wish.kind is OriginClass.OWN_PODS:
         return f"it is our own ({source}); the kernel reaches it through the pod bridge"
     to = "external and internal peers" if wish.internal else "external peers only"
     rest = "; what no more specific route takes is dropped (blackhole)" if wish.blackhole else ""

@@ -138,7 +138,7 @@ class Routing:
 
     def _own_path(self, wish: Origination) -> Path:
         """The local path that all wishes share which differ in prefix and source only."""
-        key = (wish.origin_class, wish.attributes, wish.internal, wish.blackhole)
+        key = (wish.kind, wish.attributes, wish.internal, wish.blackhole)
         path = self._own_paths.get(key)
         if path is None:
             path = self._own_paths[key] = self.rib.judge(self.local, wish.attributes)
