@@ -29,11 +29,15 @@ def kube() -> Iterator[FakeKube]:
 
 @asynccontextmanager
 async def driver(
-    kube: FakeKube, tmp_path: Path, patience: Patience = HASTY, selector: str = ""
+    kube: FakeKube,
+    tmp_path: Path,
+    patience: Patience = HASTY,
+    selector: str = "",
+    me: str = "",
 ) -> AsyncIterator[Told]:
     path = kubeconfig(tmp_path / "kubeconfig", kube.url)
     config = KubernetesInventory(kubeconfig=path, label_selector=selector)
-    async with following(KubernetesInventoryDriver(config, patience)) as told:
+    async with following(KubernetesInventoryDriver(config, patience, me=me)) as told:
         yield told
 
 
@@ -339,6 +343,77 @@ async def test_a_bad_entry_is_a_problem_of_its_node_until_it_is_repaired(
         assert [str(c) for c in told.nodes["n2"].pod_cidrs] == ["10.244.2.0/24"]
         kube.put(node_object(2))
         await told.until(lambda t: not t.problems)
+
+
+# --- lists that cannot be true
+
+
+async def test_a_server_restored_without_its_nodes_takes_nothing_away(
+    kube: FakeKube, tmp_path: Path
+):
+    async with driver(kube, tmp_path, me="n1") as told:
+        await told.until(three)
+        kube.stop()
+        for name in ("n1", "n2", "n3"):
+            kube.delete(name)
+        kube.store.compact()
+        kube.start()
+        await told.until(lambda t: t.stale)
+        assert "lacks this node, n1" in str(told.stale)
+        assert "labelSelector" not in str(told.stale)
+        assert three(told)
+        kube.put(node_object(4))
+        await told.until(lambda t: "n4" in t.nodes)
+        assert told.stale, "a word of the server does not make its list true"
+        assert not told.removed
+
+
+async def test_what_such_a_server_lacks_is_gone_once_the_own_node_is_back(
+    kube: FakeKube, tmp_path: Path
+):
+    async with driver(kube, tmp_path, me="n1") as told:
+        await told.until(three)
+        kube.stop()
+        for name in ("n1", "n2"):
+            kube.delete(name)
+        kube.store.compact()
+        kube.start()
+        await told.until(lambda t: t.stale)
+        kube.put(node_object(4))
+        await told.until(lambda t: "n4" in t.nodes)
+        kube.delete("n3")
+        kube.put(node_object(1))
+        await told.until(lambda t: t.names() == ["n1", "n4"] and not t.stale)
+        assert sorted(told.removed) == ["n2", "n3"]
+        kube.delete("n4")
+        await told.until(lambda t: t.names() == ["n1"])
+
+
+async def test_a_selector_that_leaves_the_own_node_out_is_told_and_the_others_are_known(
+    tmp_path: Path,
+):
+    with FakeKube() as kube:
+        kube.put(node_object(1, role="edge"))
+        kube.put(node_object(2, role="core"))
+        async with driver(kube, tmp_path, selector="role=core", me="n1") as told:
+            await told.until(lambda t: t.names() == ["n2"] and t.stale)
+            assert "labelSelector 'role=core' lacks this node, n1" in str(told.stale)
+            assert told.lists == 0, "nothing is known to be gone"
+            kube.put(node_object(1, role="core"))
+            await told.until(lambda t: t.lists == 1 and t.names() == ["n1", "n2"])
+            assert told.stale is None
+
+
+async def test_an_outage_while_the_list_is_doubted_leaves_it_doubted(
+    kube: FakeKube, tmp_path: Path
+):
+    async with driver(kube, tmp_path, me="n9") as told:
+        await told.until(lambda t: t.stale and three(t))
+        kube.stop("rst")
+        await told.until(lambda t: "no news since" in str(t.stale))
+        kube.start()
+        await told.until(lambda t: "lacks this node, n9" in str(t.stale))
+        assert told.lists == 0
 
 
 GARBAGE = [

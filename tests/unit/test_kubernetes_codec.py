@@ -101,7 +101,7 @@ def test_an_address_that_no_session_can_use_is_left_out_and_told(text: Any):
 @pytest.mark.parametrize(
     "text",
     ["10.244.1.1/24", "10.244.1.0/33", "10.244.1.0", "10.244.1.0/255.255.255.0", "pods", "0.0.0.0/0",
-     "::/0", "224.0.0.0/4", "127.0.0.0/8", "/", "/24", 7, None],
+     "::/0", "224.0.0.0/4", "127.0.0.0/8", "/", "/24", 7, None, "0.0.0.0/1", "10.0.0.0/7", "fc00::/15"],
 )  # fmt: skip
 def test_a_podcidr_that_is_none_is_left_out_and_told(text: Any):
     found, told = complaints(spec={"podCIDRs": [text, "10.9.0.0/24"]})
@@ -109,6 +109,22 @@ def test_a_podcidr_that_is_none_is_left_out_and_told(text: Any):
     assert len(told) == 1
     assert told[0].startswith("spec.podCIDRs: ")
     assert told[0].endswith("it is left out")
+
+
+def test_a_podcidr_that_contains_the_nodes_own_address_is_left_out_and_told():
+    cidrs = ["10.0.0.0/24", "2001:db8::/48", "10.0.1.0/24"]
+    status = addresses(("InternalIP", "10.0.0.9"), ("InternalIP", "2001:db8::9"))
+    found, told = complaints(status=status, spec={"podCIDRs": cidrs})
+    assert [str(c) for c in found.pod_cidrs] == ["10.0.1.0/24"]
+    assert told == [
+        "spec.podCIDRs: 10.0.0.0/24 contains the node's own address 10.0.0.9; it is left out",
+        "spec.podCIDRs: 2001:db8::/48 contains the node's own address 2001:db8::9; it is left out",
+    ]
+
+
+def test_the_widest_podcidrs_that_are_believed():
+    cidrs = ["11.0.0.0/8", "fd00::/16"]
+    assert [str(c) for c in node(spec={"podCIDRs": cidrs}).pod_cidrs] == cidrs
 
 
 @pytest.mark.parametrize("name", [None, "", 7, "a b", "-a", "a\nb", "x" * 254, "a/b", ["a"]])

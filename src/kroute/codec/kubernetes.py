@@ -27,6 +27,8 @@ MOST_ENTRIES: Final = 32
 LONGEST_ANNOTATION: Final = 1024
 """Characters of an annotation's value; longer ones are others' notes to themselves and are left out."""
 LONGEST_NAME: Final = 253
+WIDEST_POD_CIDR: Final = {4: 8, 6: 16}
+"""The shortest prefix of a podCIDR by version of the Internet Protocol: more than this is no node's share."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
@@ -173,10 +175,11 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
             Problem(object=f"node/{name}", field=field, reason=f"{reason}; it is left out")
         )
 
+    addresses = tuple(_addresses(thing, complain))
     node = Node(
         name=name,
-        addresses=tuple(_addresses(thing, complain)),
-        pod_cidrs=tuple(_pod_cidrs(thing, complain)),
+        addresses=addresses,
+        pod_cidrs=tuple(_pod_cidrs(thing, addresses, complain)),
         labels=_strings(metadata, "labels", complain),
         annotations=_strings(metadata, "annotations", complain),
         created=_string(metadata.get("creationTimestamp")),
@@ -214,7 +217,7 @@ def _address(text: str) -> Address | None:
     return None if unusable else address
 
 
-def _pod_cidrs(thing: Any, complain: _Complain) -> Iterator[Prefix]:
+def _pod_cidrs(thing: Any, addresses: tuple[Address, ...], complain: _Complain) -> Iterator[Prefix]:
     spec = _mapping(thing, "spec")
     listed = spec.get("podCIDRs") or spec.get("podCIDR") or []
     entries = listed if isinstance(listed, list) else [listed]
@@ -222,10 +225,23 @@ def _pod_cidrs(thing: Any, complain: _Complain) -> Iterator[Prefix]:
     for text in dict.fromkeys(texts):
         if (prefix := _prefix(text)) is None:
             complain("spec.podCIDRs", f"{_shown(text)} is no prefix without host bits")
-        elif not prefix.prefixlen or prefix.is_multicast or prefix.is_loopback:
-            complain("spec.podCIDRs", f"{text} is no range of pods")
+        elif why := _no_pod_range(prefix, addresses):
+            complain("spec.podCIDRs", f"{text} {why}")
         else:
             yield prefix
+
+
+def _no_pod_range(prefix: Prefix, addresses: tuple[Address, ...]) -> str:
+    """What keeps a prefix from being a node's range of pods, in words; empty if nothing does.
+
+    Everybody sends what is for such a range to its node: the whole Internet, say, or the node's own sessions.
+    """
+    if prefix.is_multicast or prefix.is_loopback or not prefix.prefixlen:
+        return "is no range of pods"
+    if prefix.prefixlen < (widest := WIDEST_POD_CIDR[prefix.version]):
+        return f"is too wide for one node: /{widest} is the widest that is believed"
+    held = next((a for a in addresses if a in prefix), None)
+    return f"contains the node's own address {held}" if held is not None else ""
 
 
 def _prefix(text: str) -> Prefix | None:

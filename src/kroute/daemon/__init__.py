@@ -139,7 +139,7 @@ class Daemon:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
         await self.watcher.start()
         await self.speaker.start()
-        driver = inventory_driver(self.config.inventory)
+        driver = inventory_driver(self.config.inventory, self.control.observed.me)
         tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
         await self._serve_kni()
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.

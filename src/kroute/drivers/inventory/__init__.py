@@ -22,8 +22,8 @@ class InventoryDriver(Protocol):
         """Tell of nodes until cancelled; ``emit`` is called in the event loop."""
 
 
-def inventory_driver(config: Inventory) -> InventoryDriver:
-    """The driver of the configured kind; the others are not even imported."""
+def inventory_driver(config: Inventory, me: str = "") -> InventoryDriver:
+    """The driver of the configured kind; the others are not even imported. ``me`` is the name of the own node."""
     match config.kind:
         case InventoryKind.STATIC:
             from kroute.drivers.inventory.static import StaticInventoryDriver
@@ -32,6 +32,6 @@ def inventory_driver(config: Inventory) -> InventoryDriver:
         case InventoryKind.KUBERNETES:
             from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 
-            return KubernetesInventoryDriver(config.kubernetes)
+            return KubernetesInventoryDriver(config.kubernetes, me=me)
         case _:
             assert_never(config.kind)
