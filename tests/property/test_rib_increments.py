@@ -24,10 +24,20 @@ from kroute.model.bgp import (
 )
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
+from kroute.model.policies import OriginState
+from kroute.model.reason import Reason, Why
 from kroute.plan import resolve, rib
 from kroute.plan.decision import explain
 from kroute.plan.paths import Multipath, Path, Selection
-from kroute.plan.policy import EVERYTHING, Acceptance, Self
+from kroute.plan.policy import (
+    EVERYTHING,
+    UNCHECKED,
+    Acceptance,
+    OriginCheck,
+    OriginVerdict,
+    PeerRules,
+    Self,
+)
 from kroute.plan.routing import Routing
 from support.routing import (
     ASN,
@@ -38,6 +48,7 @@ from support.routing import (
     SELF,
     V4,
     V6,
+    Checked,
     Listener,
     attributes,
     connected,
@@ -47,6 +58,7 @@ from support.routing import (
     packed,
     peer,
     restart,
+    ruled,
 )
 
 PREFIXES = {
@@ -76,6 +88,22 @@ ACCEPTANCES = [
     Acceptance(
         exact=frozenset({(V4, n("10.0.0.0/24")), (V6, n("fd00:1::/64")), (V4, n("0.0.0.0/0"))}),
         words="some",
+    ),
+]
+INVALID = OriginVerdict(
+    OriginState.INVALID, Reason(Why.NOT_ACCEPTED, "somebody else's, says the test")
+)
+VALID = OriginVerdict(OriginState.VALID)
+CHECKS: list[OriginCheck] = [
+    UNCHECKED,
+    Checked(frozenset({PeerName("node/n2"), PeerName("node/n3")})),
+    Checked(
+        frozenset({PeerName("node/n2"), PeerName("node/n3"), PeerName("node/n4")}),
+        {(V4, n("10.0.0.0/24")): INVALID, (V4, n("10.0.1.0/24")): VALID},
+    ),
+    Checked(
+        frozenset({PeerName("node/n2"), PeerName("node/n5")}),
+        {(V4, n("10.0.0.0/24")): VALID, (V6, n("fd00:1::/64")): INVALID},
     ),
 ]
 
@@ -187,9 +215,10 @@ class History(RuleBasedStateMachine):
         self.kernel: KernelState = KERNELS[0]
         self.me = SELVES[0]
         self.own = OWN[0]
+        self.check: OriginCheck = UNCHECKED
         self.originated: list[str] = []
         self.peers: dict[PeerName, Peer] = {}
-        self.acceptances: dict[PeerName, Acceptance] = {}
+        self.rules: dict[PeerName, PeerRules] = {}
         self.sessions: dict[PeerName, Negotiated] = {}
         """The last session of each peer, up or not."""
         self.blocks: dict[PeerName, dict[Attributes, Path]] = {}
@@ -197,8 +226,8 @@ class History(RuleBasedStateMachine):
         self.listener = self.born()
         for number in NUMBERS:
             found = data.draw(any_peer(number))
-            self.peers[found.name], self.acceptances[found.name] = found, EVERYTHING
-            self.listener.routing.set_peers(self.peers, self.acceptances, 0.0)
+            self.peers[found.name], self.rules[found.name] = found, ruled()
+            self.listener.routing.set_peers(self.peers, self.rules, 0.0)
             if data.draw(st.integers(0, 3)):
                 self.up(number, data)
                 prefixes = data.draw(st.lists(any_prefix, min_size=2, max_size=6))
@@ -208,7 +237,8 @@ class History(RuleBasedStateMachine):
         routing = Routing(now=0.0, legs=self.legs, deferral=60.0)
         found = Listener(routing)
         found.world(self.kernel, self.me, self.own)
-        found.routing.set_peers(self.peers, self.acceptances, 0.0)
+        found.routing.set_origin_check(self.check)
+        found.routing.set_peers(self.peers, self.rules, 0.0)
         found.originate(*self.originated)
         return found
 
@@ -221,8 +251,8 @@ class History(RuleBasedStateMachine):
     def want(self, number: int, data: st.DataObject, acceptance: Acceptance) -> None:
         found = data.draw(any_peer(number))
         before = self.peers.get(found.name)
-        self.peers[found.name], self.acceptances[found.name] = found, acceptance
-        self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+        self.peers[found.name], self.rules[found.name] = found, ruled(acceptance)
+        self.listener.routing.set_peers(self.peers, self.rules, self.listener.now)
         same = before is None or all(
             getattr(before, key) == getattr(found, key)
             for key in ("asn", "address", "local_address", "extended_nexthop")
@@ -240,14 +270,14 @@ class History(RuleBasedStateMachine):
         of = self.wanted(number)
         if of is not None and of.internal:
             self.peers[of.name] = replace(of, kind=kind)
-            self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+            self.listener.routing.set_peers(self.peers, self.rules, self.listener.now)
 
     @rule(number=any_number)
     def unwant(self, number: int) -> None:
         gone = PeerName(f"node/n{number}")
-        for table in (self.peers, self.acceptances, self.sessions, self.listener.told):
+        for table in (self.peers, self.rules, self.sessions, self.listener.told):
             table.pop(gone, None)
-        self.listener.routing.set_peers(self.peers, self.acceptances, self.listener.now)
+        self.listener.routing.set_peers(self.peers, self.rules, self.listener.now)
 
     @rule(number=any_number, data=st.data())
     def up(self, number: int, data: st.DataObject) -> None:
@@ -312,6 +342,11 @@ class History(RuleBasedStateMachine):
     def world(self, found: KernelState, me: Self, own: dict[Family, bytes]) -> None:
         self.kernel, self.me, self.own = found, me, own
         self.listener.world(found, me, own)
+
+    @rule(check=st.sampled_from(CHECKS))
+    def check_origins(self, check: OriginCheck) -> None:
+        self.check = check
+        self.listener.routing.set_origin_check(check)
 
     @rule(prefixes=st.lists(st.sampled_from(PREFIXES[V4]), unique=True))
     def originate(self, prefixes: list[str]) -> None:

@@ -30,7 +30,16 @@ from kroute.model.net import Address, Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.state import Origination
 from kroute.plan.adj_out import Tell
-from kroute.plan.policy import EVERYTHING, Acceptance, Self
+from kroute.plan.policy import (
+    EVERYTHING,
+    UNASKED,
+    Acceptance,
+    ImportRules,
+    OriginCheck,
+    OriginVerdict,
+    PeerRules,
+    Self,
+)
 from kroute.plan.resolve import Resolver
 from kroute.plan.routing import Routing
 
@@ -137,6 +146,11 @@ def hop(address: str, oif: int = 1) -> Nexthops:
     return (Nexthop(packed(address), oif),)
 
 
+def ruled(accepted: Acceptance = EVERYTHING) -> PeerRules:
+    """The rules of a peer of which this is accepted."""
+    return PeerRules(imports=ImportRules(acceptance=accepted))
+
+
 def node(number: int, *pod_cidrs: str, **changes: Any) -> Node:
     """Node ``n<number>`` with IPv4 address 192.0.2.<number>."""
     values: dict[str, Any] = {
@@ -153,6 +167,29 @@ def dual(number: int) -> tuple[Address, Address]:
 
 
 Told = dict[Family, dict[Nlri, Attributes]]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An origin check of these peers: a verdict for each prefix it knows, ``unknown`` for all others."""
+
+    peers: frozenset[PeerName] = frozenset()
+    verdicts: Mapping[tuple[Family, Nlri], OriginVerdict] = field(default_factory=dict)
+
+    def applies(self, peer: Peer) -> bool:
+        return peer.name in self.peers
+
+    def judge(
+        self, attributes: Attributes, peer: Peer, family: Family, nlri: Nlri
+    ) -> OriginVerdict:
+        assert peer.name in self.peers
+        return self.verdicts.get((family, nlri), UNASKED)
+
+    def differs(self, before: OriginCheck) -> frozenset[tuple[Family, Nlri]] | None:
+        if not isinstance(before, Checked):
+            return None
+        keys = {*self.verdicts, *before.verdicts}
+        return frozenset(k for k in keys if self.verdicts.get(k) != before.verdicts.get(k))
 
 
 @dataclass
@@ -199,7 +236,8 @@ class Listener:
     def want(self, *peers: Peer, acceptances: dict[PeerName, Acceptance] | None = None) -> None:
         wanted = {p.name: p for p in peers}
         found = dict.fromkeys(wanted, EVERYTHING) | (acceptances or {})
-        self.routing.set_peers(wanted, found, self.now)
+        rules = {name: ruled(accepted) for name, accepted in found.items()}
+        self.routing.set_peers(wanted, rules, self.now)
         for name in [n for n in self.told if n not in wanted]:
             del self.told[name]
 

@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from kroute.model.bgp import PeerKind
-from kroute.model.reason import Why
+from kroute.model.bgp import PeerKind, PeerName
+from kroute.model.policies import OriginState
+from kroute.model.reason import Reason, Why
 from kroute.plan import resolve
 from kroute.plan.decision import ineligible
 from kroute.plan.paths import Multipath, Path
-from kroute.plan.policy import Acceptance, Self
+from kroute.plan.policy import UNCHECKED, Acceptance, OriginVerdict, Self
 from support.routing import (
     BOTH,
     SELF,
     V4,
     V6,
+    Checked,
     Listener,
     attributes,
     connected,
@@ -405,3 +407,65 @@ def test_nothing_is_left_of_a_peer_that_is_no_longer_wanted():
     assert node.routes == {}
     assert all(node.routing.rib.candidates[f] == {} for f in BOTH)
     assert all(node.routing.rib.loc[f] == {} for f in BOTH)
+
+
+# --- the origin check stage -------------------------------------------------------------------------
+
+OTHER = "10.244.3.0/24"
+THEIRS = OriginVerdict(OriginState.INVALID, Reason(Why.NOT_ACCEPTED, "n3 owns it"))
+GOOD = OriginVerdict(OriginState.VALID)
+
+
+def checks(*names: str, **verdicts: OriginVerdict) -> Checked:
+    known = {"pod": (V4, n(POD)), "other": (V4, n(OTHER))}
+    return Checked(frozenset(map(PeerName, names)), {known[k]: v for k, v in verdicts.items()})
+
+
+def states(node: Listener) -> dict[str, OriginState]:
+    rib = node.routing.rib
+    return {p: rib.rivals(V4, n(p))[0].outcome.origin for p in (POD, OTHER)}
+
+
+def test_the_origin_check_refuses_single_prefixes_of_an_announcement():
+    node = listener(N2, N3)
+    node.routing.set_origin_check(checks(N2.name, pod=GOOD, other=THEIRS))
+    node.up(N2)
+    node.learn(N2, attributes("192.0.2.2"), POD, OTHER)
+    node.flush()
+    assert set(node.routes) == {POD}
+    assert states(node) == {POD: OriginState.VALID, OTHER: OriginState.INVALID}
+    (refused,) = node.routing.rib.rivals(V4, n(OTHER))
+    assert ineligible(refused).text == "n3 owns it"
+
+
+def test_a_changed_origin_check_judges_only_what_it_sees_differently():
+    node = learned(POD, OTHER)
+    node.routing.set_origin_check(checks(N2.name, pod=GOOD, other=GOOD))
+    assert set(node.routes) == {POD, OTHER}
+    node.flush()
+    before = node.routing.rib.rivals(V4, n(POD))
+    node.routing.set_origin_check(checks(N2.name, pod=GOOD, other=THEIRS))
+    assert node.routing.flush(0.0).fib == {V4: {n(OTHER): None}}
+    assert node.routing.rib.rivals(V4, n(POD)) == before
+
+
+def test_peers_that_are_not_checked_are_not_looked_at():
+    node = learned(POD, OTHER)
+    node.routing.set_origin_check(checks(N3.name, pod=THEIRS))
+    node.flush()
+    assert set(node.routes) == {POD, OTHER}
+    node.routing.set_origin_check(checks(N2.name, pod=THEIRS))
+    node.flush()
+    assert set(node.routes) == {OTHER}
+    node.routing.set_origin_check(UNCHECKED)
+    node.flush()
+    assert set(node.routes) == {POD, OTHER}
+
+
+def test_prefixes_of_one_block_and_one_outcome_share_one_path():
+    node = listener(N2)
+    node.routing.set_origin_check(checks(N2.name, pod=GOOD, other=GOOD))
+    node.up(N2)
+    node.learn(N2, attributes("192.0.2.2"), POD, OTHER)
+    rib = node.routing.rib
+    assert rib.rivals(V4, n(POD)) == rib.rivals(V4, n(OTHER))

@@ -31,7 +31,7 @@ from kroute.model.bgp import (
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Family
 from kroute.plan.paths import Path
-from kroute.plan.policy import EVERYTHING, Self
+from kroute.plan.policy import UNRULED, Self
 from kroute.plan.resolve import Resolver
 from kroute.plan.routing import Routing
 
@@ -121,7 +121,7 @@ def test_the_paths_of_a_peer_that_is_gone_are_freed_without_the_garbage_collecto
     road = Road(routing, Nobody(), Nobody(), lambda: 0.0)
     me = Self(router_id=PEER.local_address.packed, cluster_id=b"", addresses=frozenset())
     routing.set_self(me, Resolver(KERNEL), {V4: PEER.local_address.packed})
-    routing.set_peers({PEER.name: PEER}, {PEER.name: EVERYTHING}, 0.0)
+    routing.set_peers({PEER.name: PEER}, {PEER.name: UNRULED}, 0.0)
     road.set_sessions({PEER.name: SESSION})
     road.on_events([UP])
     bodies = [body(number) for number in range(COUNT)]

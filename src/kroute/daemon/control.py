@@ -22,7 +22,7 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
 from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
-from kroute.plan.policy import EVERYTHING, Acceptance, Self, acceptance, quad
+from kroute.plan.policy import UNRULED, ImportRules, PeerRules, Self, acceptance, quad
 from kroute.plan.resolve import Resolver
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Control:
             # Law 2: what is missing from an incomplete plan is not gone.
             peers = {n: s.peer for n, s in routing.peers.items()} | peers
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
-        routing.set_peers(peers, {n: self._acceptance(p) for n, p in peers.items()}, now)
+        routing.set_peers(peers, {n: self._rules(p) for n, p in peers.items()}, now)
         routing.set_originations(desired.originations, desired.complete)
         self._road.set_sessions(self._sessions(peers))
         self._road.flush()
@@ -134,17 +134,18 @@ class Control:
             return None
         return {f: a.packed for f in Family if (a := me.address(f)) is not None}
 
-    def _acceptance(self, peer: Peer) -> Acceptance:
+    def _rules(self, peer: Peer) -> PeerRules:
         if peer.kind is not PeerKind.EXTERNAL:
-            return EVERYTHING
+            return UNRULED
         configured = self.observed.config.peering.peers
         wanted = next((p for p in configured if f"peer/{p.name}" == peer.name), None)
         if wanted is None:
             # Not configured any more, but kept while the plan is incomplete (law 2): with what it may say now.
-            return self._road.routing.peers[peer.name].adj_in.acceptance
+            return PeerRules(imports=self._road.routing.peers[peer.name].adj_in.rules)
         named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes)
         owners = self.desired.owners if wanted.accept is Accept.POD_CIDRS else {}
-        return acceptance(peer.kind, peer.internal, wanted.accept, named, owners)
+        accepted = acceptance(peer.kind, peer.internal, wanted.accept, named, owners)
+        return PeerRules(imports=ImportRules(acceptance=accepted))
 
     def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:
         """The sessions to hold: one for each peer whose key, if it needs one, is known."""

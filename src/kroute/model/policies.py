@@ -1,4 +1,4 @@
-"""Words of routing policy: what a route is to this node."""
+"""Words of routing policy: what a route is to this node, and what Kubernetes says of who announces it."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ class OriginClass(StrEnum):
     """0.0.0.0/0 or ::/0."""
     EXTERNAL = "external"
     """All else."""
+
+
+class OriginState(StrEnum):
+    """What the origin check says of a path, in the words of RFC 6811."""
+
+    VALID = "valid"
+    """Who announces it owns it."""
+    INVALID = "invalid"
+    """Somebody else owns it, or it has no business here."""
+    UNKNOWN = "unknown"
+    """Nothing is known about it, or nothing was asked."""

@@ -7,11 +7,14 @@ and not once for each route. People and policies see the frozen :class:`~kroute.
 
 from __future__ import annotations
 
+from weakref import ReferenceType, ref
+
 from kroute.model.bgp import Attributes, Peer
 from kroute.model.fib import Nexthops
 from kroute.model.net import address_of
 from kroute.model.reason import Reason
 from kroute.model.state import Origination
+from kroute.plan.outcome import PLAIN, Outcome
 
 DEFAULT_LOCAL_PREF = 100
 
@@ -40,23 +43,26 @@ class Source:
 class Path:
     """Attributes announced by one source, with all that follows from them.
 
+    A block as received is a path; where import rules look at prefixes or change attributes, what stands in the tables
+    is one of its variants, one for each ``outcome``. ``attributes`` are those in force, after import policy.
     ``refusal`` is the import policy's reason if it said no. ``nexthops`` are the kernel legs of the resolved next
     hop; None while it is unreachable, and for local paths, which are not installed but for blackholes (no legs).
     ``eligible`` is what the decision process looks at first.
     """
 
     __slots__ = (
+        "__weakref__",
         "_base",
+        "_variants",
         "attributes",
         "eligible",
         "epoch",
         "igp_metric",
         "nexthops",
-        "not_accepted",
         "origination",
+        "outcome",
         "refusal",
         "source",
-        "twin",
     )
 
     def __init__(self, source: Source, attributes: Attributes) -> None:
@@ -68,23 +74,35 @@ class Path:
         self.eligible = False
         self.epoch: object = None
         """When it was judged last: the token of the Rib's surroundings at that time."""
+        self.outcome = PLAIN
         self._base: Path | None = None
-        self.twin: Path | None = None
-        self.not_accepted: Reason | None = None
+        self._variants: dict[Outcome, ReferenceType[Path]] | None = None
         self.origination: Origination | None = None
         """For a local path: the first of the wishes that it stands for; all agree but for prefix and source."""
 
-    def refused_twin(self, reason: Reason | None) -> Path:
-        """The same path for prefixes that the peer's acceptance does not name."""
-        if self.twin is None or self.twin.not_accepted != reason:
-            twin = self.twin = Path(self.source, self.attributes)
-            twin._base, twin.not_accepted = self, reason
-        self.twin.refusal = self.refusal or reason
-        return self.twin
+    def variant(self, outcome: Outcome) -> Path:
+        """The path that stands for all prefixes of this block, as received, with an equal outcome.
+
+        Variants refer to their block, and the block only weakly to them: no cycle for the garbage collector.
+        """
+        if outcome == PLAIN:
+            return self
+        known = self._variants
+        if known is None:
+            known = self._variants = {}
+        found = known.get(outcome)
+        path = None if found is None else found()
+        if path is None:
+            for gone in [o for o, r in known.items() if r() is None]:
+                del known[gone]
+            path = Path(self.source, outcome.attributes or self.attributes)
+            path._base, path.outcome = self, outcome
+            known[outcome] = ref(path)
+        return path
 
     @property
     def base(self) -> Path:
-        """The path that it is the refused twin of, or itself. (No reference to itself: that would be a cycle for
+        """The path as received that it is a variant of, or itself. (No reference to itself: that would be a cycle for
         the garbage collector, for each of a full table's paths.)
         """
         return self._base or self

@@ -8,7 +8,7 @@ increments end in the same tables; a property test holds them to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes, Peer
@@ -16,7 +16,7 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.plan.decision import select
 from kroute.plan.paths import Path, Selection, Source
-from kroute.plan.policy import EVERYTHING, Acceptance, Self, import_refusal
+from kroute.plan.policy import TAKE_ALL, UNCHECKED, ImportRules, OriginCheck, Self, import_refusal
 from kroute.plan.resolve import Resolver
 
 BULK = 8
@@ -29,11 +29,13 @@ Candidates = Path | tuple[Path, ...]
 class AdjRibIn:
     """What one peer has announced."""
 
-    __slots__ = ("acceptance", "limit", "over", "source", "stale", "tables")
+    __slots__ = ("is_plain", "limit", "over", "rules", "source", "stale", "tables")
 
-    def __init__(self, peer: Peer | None, acceptance: Acceptance = EVERYTHING) -> None:
+    def __init__(self, peer: Peer | None, rules: ImportRules = TAKE_ALL) -> None:
         self.source = Source(peer)
-        self.acceptance = acceptance
+        self.rules = rules
+        self.is_plain = rules.is_plain
+        """Whether no stage of the import pipeline looks at this peer's paths (see :meth:`Rib.take_over`)."""
         self.limit = peer.max_prefixes if peer else 1 << 32
         self.tables: dict[Family, dict[Nlri, Path]] = {f: {} for f in Family}
         self.stale: dict[Family, set[Nlri]] = {}
@@ -43,13 +45,6 @@ class AdjRibIn:
 
     def __len__(self) -> int:
         return sum(map(len, self.tables.values()))
-
-    def variant(self, path: Path, family: Family, nlri: Nlri) -> Path:
-        """The path as it counts for one prefix: its refused twin where the peer's acceptance does not name it."""
-        exact = self.acceptance.exact
-        if exact is None or (family, nlri) in exact:
-            return path
-        return path.refused_twin(self.acceptance.refusal())
 
 
 class Decided(NamedTuple):
@@ -69,6 +64,7 @@ class Rib:
     def __init__(self, me: Self, resolver: Resolver, legs: int = 8) -> None:
         self.me = me
         self.resolver = resolver
+        self.origin_check: OriginCheck = UNCHECKED
         self._legs = legs
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
@@ -112,14 +108,23 @@ class Rib:
             self._rejudge(path)
         if len(table) + len(nlris) > rib.limit:
             nlris = self._within_limit(rib, family, nlris)
-        if rib.acceptance.exact is None:
+        if rib.is_plain:
             self._enter(rib, family, path, nlris)
         else:
-            for nlri in nlris:
-                self._enter(rib, family, rib.variant(path, family, nlri), (nlri,))
+            self._admit(rib, family, path, nlris)
         stale = rib.stale.get(family)
         if stale:
             stale.difference_update(nlris)
+
+    def _admit(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
+        """Send prefixes through the peer's import pipeline, and enter the variants that come out."""
+        peer = rib.source.peer
+        check = self.origin_check if peer and self.origin_check.applies(peer) else None
+        for outcome, some in rib.rules.outcomes(path, check, family, nlris):
+            variant = path.variant(outcome)
+            if variant.epoch is not self._epoch:
+                self._rejudge(variant)
+            self._enter(rib, family, variant, some)
 
     def _enter(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
         table = rib.tables[family]
@@ -183,8 +188,10 @@ class Rib:
         if peer is None:
             path.eligible = True
             return
-        path.refusal = import_refusal(peer, path.attributes, self.me) or path.not_accepted
-        found = self.resolver.resolve(path.attributes.nexthop) if path.refusal is None else None
+        received, outcome = path.base.attributes, path.outcome
+        nexthop = path.attributes.nexthop
+        path.refusal = import_refusal(peer, received, self.me, nexthop) or outcome.refusal
+        found = self.resolver.resolve(nexthop) if path.refusal is None else None
         if found is None:
             path.nexthops, path.igp_metric, path.eligible = None, 0, False
         else:
@@ -294,20 +301,52 @@ class Rib:
             return False
         return self._rejudge(path)
 
-    def accept(self, rib: AdjRibIn, acceptance: Acceptance) -> None:
-        """A peer's acceptance changed: its stored announcements are judged by the new one, no refresh needed."""
-        if acceptance == rib.acceptance:
+    def accept(self, rib: AdjRibIn, rules: ImportRules) -> None:
+        """A peer's import rules changed: its stored announcements are judged by the new ones, no refresh needed."""
+        if rules == rib.rules:
             return
-        rib.acceptance = acceptance
-        self._epoch = object()
+        rib.rules = rules
+        self.recheck(rib)
+
+    def check_origins(self, ribs: Iterable[AdjRibIn], check: OriginCheck) -> None:
+        """The origin check has new data: judge again the stored announcements that it may see differently."""
+        changed, before = check.differs(self.origin_check), self.origin_check
+        self.origin_check = check
+        some = None if changed is None else _by_family(changed)
+        for rib in ribs:
+            peer = rib.source.peer
+            if peer is None or not (before.applies(peer) or check.applies(peer)):
+                continue
+            same_peers = before.applies(peer) and check.applies(peer)
+            self.recheck(rib, some if same_peers else None)
+
+    def recheck(self, rib: AdjRibIn, nlris: Mapping[Family, Iterable[Nlri]] | None = None) -> None:
+        """Send a peer's stored announcements through its import pipeline again; None: all prefixes, else these."""
+        self.take_over(rib)
         for family, table in rib.tables.items():
-            for nlri, old in list(table.items()):
-                if old.base.epoch is not self._epoch:
-                    self._rejudge(old.base)
-                self._enter(rib, family, rib.variant(old.base, family, nlri), (nlri,))
+            some = table if nlris is None else [n for n in nlris.get(family, ()) if n in table]
+            by_block: dict[int, tuple[Path, list[Nlri]]] = {}
+            for nlri in some:
+                block = table[nlri].base
+                by_block.setdefault(id(block), (block, []))[1].append(nlri)
+            for block, those in by_block.values():
+                if block.epoch is not self._epoch:
+                    self._rejudge(block)
+                if rib.is_plain:
+                    self._enter(rib, family, block, those)
+                else:
+                    self._admit(rib, family, block, those)
+
+    def take_over(self, rib: AdjRibIn) -> None:
+        """See whether a peer's paths can stay on the fast road, past the import pipeline."""
+        peer = rib.source.peer
+        rib.is_plain = rib.rules.is_plain and not (peer and self.origin_check.applies(peer))
 
     def revisit(self, rib: AdjRibIn) -> None:
         """What is known of a peer itself changed: judge all its paths and decide all its prefixes again."""
+        # Blocks that stand in no table themselves, but whose variants do, see by the epoch that they are out of date.
+        self._epoch = object()
+        self.recheck(rib)
         for family, table in rib.tables.items():
             for path in {id(p): p for p in table.values()}.values():
                 self._rejudge(path)
@@ -320,6 +359,13 @@ class Rib:
             self._dirty[family].update(
                 (nlri, None) for nlri, path in table.items() if id(path) in changed
             )
+
+
+def _by_family(prefixes: Iterable[tuple[Family, Nlri]]) -> dict[Family, list[Nlri]]:
+    found: dict[Family, list[Nlri]] = {f: [] for f in Family}
+    for family, nlri in prefixes:
+        found[family].append(nlri)
+    return found
 
 
 def _with(rivals: Candidates, path: Path) -> Candidates:

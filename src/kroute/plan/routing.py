@@ -29,7 +29,7 @@ from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.paths import Path, Selection
 from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
-from kroute.plan.policy import PASSES_ON, Acceptance, ExportRules, Self, quad
+from kroute.plan.policy import PASSES_ON, ExportRules, OriginCheck, PeerRules, Self, quad
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
 
@@ -74,22 +74,29 @@ class Routing:
     # --- what is wanted changes ---------------------------------------------------------------------
 
     def set_peers(
-        self, peers: Mapping[PeerName, Peer], acceptances: Mapping[PeerName, Acceptance], now: float
+        self, peers: Mapping[PeerName, Peer], rules: Mapping[PeerName, PeerRules], now: float
     ) -> None:
-        """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies hold at once."""
+        """Take over the wanted peers; those no longer wanted lose their paths, new limits and policies hold at once.
+
+        ``rules`` has those of every peer.
+        """
         for name in [n for n in self.peers if n not in peers]:
             self._drop(name)
         self._kinds |= {peer.kind for peer in peers.values()}
         for name, peer in peers.items():
             known = self.peers.get(name)
             if known is None:
-                known = self.peers[name] = PeerState(
-                    peer, AdjRibIn(peer, acceptances[name]), since=now
-                )
+                adj_in = AdjRibIn(peer, rules[name].imports)
+                self.rib.take_over(adj_in)
+                self.peers[name] = PeerState(peer, adj_in, since=now)
                 continue
             if known.peer != peer:
                 self._change(known, peer)
-            self.rib.accept(known.adj_in, acceptances[name])
+            self.rib.accept(known.adj_in, rules[name].imports)
+
+    def set_origin_check(self, check: OriginCheck) -> None:
+        """Take over who may announce what; stored announcements that it judges differently change at once."""
+        self.rib.check_origins((p.adj_in for p in self.peers.values()), check)
 
     def set_self(
         self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes] | None

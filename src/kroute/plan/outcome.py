@@ -1,0 +1,29 @@
+"""What import rules make of a path for one prefix; equal outcomes share one :class:`~kroute.plan.paths.Path`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kroute.model.bgp import Attributes
+from kroute.model.policies import OriginState
+from kroute.model.reason import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The import rules' verdict on one prefix of an attribute block.
+
+    ``refusal`` is the reason of a no, None for a yes. ``rules`` names the rules that matched, in order, each as
+    ``policy/rule``; the last one decided. ``attributes`` replace the received ones (None: as received).
+    ``weight`` is that of the path's leg in an ECMP route, 1 to 256. ``origin`` is what the origin check said.
+    """
+
+    refusal: Reason | None = None
+    rules: tuple[str, ...] = ()
+    attributes: Attributes | None = None
+    weight: int = 1
+    origin: OriginState = OriginState.UNKNOWN
+
+
+PLAIN = Outcome()
+"""Taken as it came: the outcome of a path to which no rule has anything to say."""
