@@ -1,10 +1,11 @@
 #!/bin/sh
 # The main process of a lab's kroute node, on network namespaces and in containers alike. It does what a DaemonSet
 # does: gives the daemon a configuration that may change while it runs (copies, since the lab's own files are bound
-# read-only), and starts it again whenever it ends. /run/kroute.pid names the daemon.
+# read-only), and starts it again whenever it ends. /run/kroute.pid names the daemon. $1: the folder of kroute.yaml and
+# nodes.yaml if it is not /lab.
 export NODE_NAME="${NODE_NAME:-$(hostname)}"
 mkdir -p /etc/kroute /etc/cni/net.d # the latter is the container runtime's
-cp /lab/kroute.yaml /lab/nodes.yaml /etc/kroute/
+cp "${1:-/lab}/kroute.yaml" "${1:-/lab}/nodes.yaml" /etc/kroute/
 trap 'kill $(cat /run/kroute.pid); exit 0' TERM
 while :; do
     kroute run --config /etc/kroute/kroute.yaml &

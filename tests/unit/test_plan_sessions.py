@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import Initiate, Peer, PeerKind
-from kroute.model.config import Bgp, Config, GracefulRestartConfig, Peering, Transport
+from kroute.model.config import Bgp, Config, GracefulRestartConfig, NodeInitiate, Peering, Transport
 from kroute.model.node import Node
 from kroute.plan.sessions import View, is_dotted_quad, max_prefixes, node_peers, router_id
 from support.routing import BOTH, V4, V6, dual, node
@@ -172,3 +172,12 @@ def test_the_limit_of_prefixes_grows_with_the_cluster(
 def test_a_dotted_quad_is_an_ipv4_address_and_nothing_else():
     assert is_dotted_quad("10.0.0.1")
     assert not any(is_dotted_quad(t) for t in ("", "true", "7", "10.0.0", "2001:db8::1"))
+
+
+def test_while_some_nodes_run_another_speaker_both_ends_connect():
+    config = Config(peering=Peering(initiate=NodeInitiate.BOTH))
+    nodes = {n.name: n for n in (node(1), node(2))}
+    for me, other in (("n1", "n2"), ("n2", "n1")):
+        view = View(me=nodes[me], nodes=nodes, config=config)
+        found = list(node_peers(view, nodes[other], PeerKind.MESH))
+        assert [p.initiate for p in found] == [Initiate.BOTH]

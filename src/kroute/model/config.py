@@ -39,6 +39,15 @@ class Transport(StrEnum):
     """Each family over a session of its own."""
 
 
+class NodeInitiate(StrEnum):
+    """Which end opens the TCP connection between two nodes."""
+
+    AGREED = "agreed"
+    """The one with the higher address, woken by the other; needs kroute at both ends."""
+    BOTH = "both"
+    """Either, as RFC 4271 has it; while some nodes still run another speaker."""
+
+
 class Accept(StrEnum):
     """What is accepted from an external peer; nothing unless asked for (RFC 8212)."""
 
@@ -186,6 +195,8 @@ class Peering:
     """`fullMesh`, `routeReflector` or `none` (explicit peers only)."""
     transport: Transport = Transport.SINGLE
     """`single` or `perFamily` sessions between dual-stack nodes."""
+    initiate: NodeInitiate = NodeInitiate.AGREED
+    """`agreed`: one end connects, the other wakes it up; `both`: while some nodes run another speaker than kroute."""
     full_mesh: FullMesh = field(default_factory=FullMesh)
     """Used when topology is fullMesh."""
     route_reflector: RouteReflector = field(default_factory=RouteReflector)

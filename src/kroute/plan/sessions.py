@@ -13,7 +13,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, ip_address
 
 from kroute.model.bgp import Asn, GracefulRestart, Initiate, Peer, PeerKind, PeerName
-from kroute.model.config import Bgp, Config, Transport
+from kroute.model.config import Bgp, Config, NodeInitiate, Transport
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
 
@@ -70,13 +70,20 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
             cluster_id=cluster_id,
             families=families,
             port=bgp.port,
-            initiate=Initiate.ACTIVE if mine.packed > theirs.packed else Initiate.KNOCK,
+            initiate=_initiate(view.config, mine, theirs),
             hold_time=bgp.hold_time,
             extended_nexthop=extended,
             graceful_restart=restart,
             max_prefixes=limit,
             node=other.name,
         )
+
+
+def _initiate(config: Config, mine: Address, theirs: Address) -> Initiate:
+    """Who connects: the higher address, unless the other end may be no kroute (docs/adr/0005)."""
+    if config.peering.initiate is NodeInitiate.BOTH:
+        return Initiate.BOTH
+    return Initiate.ACTIVE if mine.packed > theirs.packed else Initiate.KNOCK
 
 
 def _transports(

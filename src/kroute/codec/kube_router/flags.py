@@ -141,6 +141,7 @@ def translate(deployed: Deployment) -> Translation:
     result.put("cni.bridge", deployed.bridge)
     result.put("cni.network", deployed.network)
     result.put("fib.formerProtocols", [17])
+    result.put("peering.initiate", "both")
     result.notes += _ALWAYS
     for name, value in flags.items():
         rule = _RULES.get(name)
@@ -307,6 +308,7 @@ _EGRESS: Final = (
 _ALWAYS: Final = (
     "pods stay on their bridge and keep their leases, and kube-router's routes (protocol 17) are taken over: they go "
     "once kroute's own are in the kernel",
+    "peering.initiate: both lets nodes on either side of the move connect; remove it once kube-router is gone",
     "kube-router's network policies and service proxy are not kroute's: keep it running with --run-router=false for "
     "them, or replace them",
 )
