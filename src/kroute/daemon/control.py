@@ -18,6 +18,7 @@ from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Accept, Cni, Config
 from kroute.model.net import Family, family_of, nlri_of
+from kroute.model.peering import effective_peers
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
@@ -137,14 +138,15 @@ class Control:
     def _rules(self, peer: Peer) -> PeerRules:
         if peer.kind is not PeerKind.EXTERNAL:
             return UNRULED
-        configured = self.observed.config.peering.peers
+        configured = effective_peers(self.observed.config.peering)
         wanted = next((p for p in configured if f"peer/{p.name}" == peer.name), None)
         if wanted is None:
             # Not configured any more, but kept while the plan is incomplete (law 2): with what it may say now.
             return PeerRules(imports=self._road.routing.peers[peer.name].adj_in.rules)
-        named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes)
-        owners = self.desired.owners if wanted.accept is Accept.POD_CIDRS else {}
-        accepted = acceptance(peer.kind, peer.internal, wanted.accept, named, owners)
+        named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes or ())
+        accept = wanted.accept or Accept.NONE
+        owners = self.desired.owners if accept is Accept.POD_CIDRS else {}
+        accepted = acceptance(peer.kind, peer.internal, accept, named, owners)
         return PeerRules(imports=ImportRules(acceptance=accepted))
 
     def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:

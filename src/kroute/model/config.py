@@ -142,32 +142,28 @@ class RouteReflector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerConfig:
-    """One explicit peer: a top-of-rack switch, a border router, a reflector that is no node."""
+class PeerKeys:
+    """What may be said of a peer, or once of a whole group of peers. An empty key of a peer is its group's."""
 
-    name: str
-    """Unique; shown everywhere as peer/NAME."""
-    address: Address
-    """The peer's address; the session's family."""
-    asn: int
+    asn: int | None = None
     """The peer's autonomous system."""
-    nodes: tuple[str, ...] = ()
+    nodes: tuple[str, ...] | None = None
     """Only these nodes peer with it; empty: all that the selector matches."""
-    node_selector: Mapping[str, str] = field(default_factory=dict, hash=False)
+    node_selector: Mapping[str, str] | None = field(default=None, hash=False)
     """Only nodes with these labels peer with it; empty: all."""
     local_asn: int | None = None
     """Our AS towards this peer; empty: bgp.asn."""
     local_address: Address | None = None
     """Our end of the session; empty: the node's address of the peer's family."""
-    port: int = 179
-    """The peer's TCP port."""
-    passive: bool = False
-    """Wait for the peer to connect."""
-    reflector: bool = False
-    """The peer is a route reflector and this node its client (same AS)."""
+    port: int | None = None
+    """The peer's TCP port; empty: 179."""
+    passive: bool | None = None
+    """Wait for the peer to connect; empty: false."""
+    reflector: bool | None = None
+    """The peer is a route reflector and this node its client (same AS); empty: false."""
     hold_time: int | None = None
     """Seconds; empty: bgp.holdTime."""
-    families: tuple[str, ...] = ()
+    families: tuple[str, ...] | None = None
     """Any of ipv4, ipv6; empty: the families of the node's podCIDRs (of the session where it has none)."""
     extended_nexthop: bool | None = None
     """Offer IPv4 routes over IPv6 next hops (RFC 8950); empty: on IPv6 sessions that carry ipv4."""
@@ -175,16 +171,36 @@ class PeerConfig:
     """Hops of RFC 5082 (GTSM): 1 for a direct neighbour; empty: off."""
     multihop: int | None = None
     """TTL of a session over routers; empty: off."""
-    password_file: str = ""
+    password_file: str | None = None
     """File with the TCP MD5 key (RFC 2385). A missing file keeps the session down; it is never opened without."""
-    accept: Accept = Accept.NONE
-    """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes) or all."""
-    accept_prefixes: tuple[Prefix, ...] = ()
+    accept: Accept | None = None
+    """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes) or all; empty: none."""
+    accept_prefixes: tuple[Prefix, ...] | None = None
     """Further prefixes that are accepted, each exactly as written."""
     max_prefixes: int | None = None
     """Limit of prefixes per family; empty: bgp.maxPrefixes."""
-    description: str = ""
+    description: str | None = None
     """Words for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerGroup(PeerKeys):
+    """Keys that several peers share: a peer that names the group has them, but for those that it says itself."""
+
+    name: str
+    """Unique among groups; what peers write under `group`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig(PeerKeys):
+    """One explicit peer: a top-of-rack switch, a border router, a reflector that is no node."""
+
+    name: str
+    """Unique; shown everywhere as peer/NAME."""
+    group: str = ""
+    """The group whose keys hold where the peer says nothing; empty: none."""
+    address: Address
+    """The peer's address; the session's family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +217,8 @@ class Peering:
     """Used when topology is fullMesh."""
     route_reflector: RouteReflector = field(default_factory=RouteReflector)
     """Used when topology is routeReflector."""
+    groups: tuple[PeerGroup, ...] = ()
+    """Named sets of keys that explicit peers inherit."""
     peers: tuple[PeerConfig, ...] = ()
     """Explicit peers, besides the topology's."""
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from kroute.model.bgp import Asn, Initiate, Peer, PeerKind, PeerName
 from kroute.model.config import PeerConfig
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
+from kroute.model.peering import effective_peers
 from kroute.model.problem import Problem
 from kroute.plan.sessions import View, graceful_restart, max_prefixes, router_id
 from kroute.plan.topologies.route_reflector import own_cluster_id
 
+DEFAULT_PORT: Final = 179
+
 
 def peers(view: View) -> Iterator[Peer | Problem]:
     """The explicit peers that are meant for the own node; a problem for each that cannot be set up."""
-    for wanted in view.config.peering.peers:
+    for wanted in effective_peers(view.config.peering):
         if not _is_meant(wanted, view.me):
             continue
         local = wanted.local_address or view.me.address(family_of(wanted.address))
@@ -28,7 +32,8 @@ def peers(view: View) -> Iterator[Peer | Problem]:
 def _is_meant(wanted: PeerConfig, me: Node) -> bool:
     if wanted.nodes and me.name not in wanted.nodes:
         return False
-    return all(me.labels.get(key) == value for key, value in wanted.node_selector.items())
+    selector = wanted.node_selector or {}
+    return all(me.labels.get(key) == value for key, value in selector.items())
 
 
 def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
@@ -40,12 +45,12 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
         kind=_kind(wanted, bgp.asn),
         address=wanted.address,
         local_address=local,
-        asn=Asn(wanted.asn),
+        asn=_asn(wanted),
         local_asn=Asn(wanted.local_asn or bgp.asn),
         router_id=router_id(bgp, view.me),
         cluster_id=own_cluster_id(view),
         families=families,
-        port=wanted.port,
+        port=wanted.port or DEFAULT_PORT,
         initiate=Initiate.PASSIVE if wanted.passive else Initiate.BOTH,
         hold_time=bgp.hold_time if wanted.hold_time is None else wanted.hold_time,
         extended_nexthop=default_extended
@@ -54,10 +59,15 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
         graceful_restart=graceful_restart(bgp),
         ttl_security=wanted.ttl_security,
         multihop=wanted.multihop,
-        password_file=wanted.password_file,
+        password_file=wanted.password_file or "",
         max_prefixes=wanted.max_prefixes or max_prefixes(bgp, len(view.nodes)),
-        description=wanted.description,
+        description=wanted.description or "",
     )
+
+
+def _asn(wanted: PeerConfig) -> Asn:
+    assert wanted.asn is not None, "a configuration without it is refused"
+    return Asn(wanted.asn)
 
 
 def _kind(wanted: PeerConfig, cluster_asn: int) -> PeerKind:
@@ -67,7 +77,7 @@ def _kind(wanted: PeerConfig, cluster_asn: int) -> PeerKind:
 
 
 def _families(wanted: PeerConfig, me: Node) -> tuple[Family, ...]:
-    named = tuple(f for f in Family if f.label in wanted.families)
+    named = tuple(f for f in Family if f.label in (wanted.families or ()))
     if named:
         return named
     pods = {family_of(p) for p in me.pod_cidrs} or {family_of(wanted.address)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from typing import Any, Final
 
-from kroute.model.config import Cni, Config, PeerConfig, Peering
+from kroute.model.config import Cni, Config, PeerConfig, PeerGroup, Peering, PeerKeys
 from kroute.model.net import family_of
+from kroute.model.peering import effective_peers
 
 Path = tuple[str | int, ...]
 
@@ -107,6 +108,10 @@ REFUSED: Final[dict[str, dict[int, str]]] = {
 """Numbers within range that will not do, and why, by key."""
 
 
+ALTERNATIVES: Final[dict[type, tuple[tuple[str, ...], ...]]] = {PeerConfig: (("asn", "group"),)}
+"""Of these keys of a mapping one must be there at least."""
+
+
 def objection(key: str, value: object) -> str | None:
     """What is wrong with a scalar of the right type under a key; None if nothing is."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -141,10 +146,12 @@ def _reads(key: str, value: str) -> bool:
 def objections(part: Any) -> Iterator[tuple[Path, str]]:
     """Keys of one mapping of the file that do not go together, or with what is below it."""
     match part:
-        case PeerConfig():
+        case PeerKeys():
             yield from _peer(part)
         case Peering():
-            yield from _peer_names(part.peers)
+            yield from _names("peers", part.peers)
+            yield from _names("groups", part.groups)
+            yield from _inherited(part)
         case Cni():
             yield from _plugins(part)
         case Config():
@@ -152,8 +159,12 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
             yield from _http(part)
 
 
-def _peer(peer: PeerConfig) -> Iterator[tuple[Path, str]]:
-    for key, address in (("address", peer.address), ("localAddress", peer.local_address)):
+def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
+    """What a peer or a group says by itself."""
+    remote = peer.address if isinstance(peer, PeerConfig) else None
+    if isinstance(peer, PeerConfig) and peer.asn is None and not peer.group:
+        yield ("asn",), "is required, unless its group has it"
+    for key, address in (("address", remote), ("localAddress", peer.local_address)):
         if address is None:
             continue
         if address.is_unspecified or address.is_multicast:
@@ -164,20 +175,37 @@ def _peer(peer: PeerConfig) -> Iterator[tuple[Path, str]]:
         if address.version == 6 and address.is_link_local and not scope:
             yield (key,), f"{address} is link-local: it needs its interface, as in {address}%eth0"
     local = peer.local_address
-    if local is not None and family_of(local) is not family_of(peer.address):
-        yield ("localAddress",), f"{local} is not of the family of address {peer.address}"
+    if local is not None and remote is not None and family_of(local) is not family_of(remote):
+        yield ("localAddress",), f"{local} is not of the family of address {remote}"
     if peer.ttl_security and peer.multihop:
         yield ("multihop",), "cannot be combined with ttlSecurity (RFC 5082)"
-    if len(set(peer.families)) < len(peer.families):
+    if peer.families and len(set(peer.families)) < len(peer.families):
         yield ("families",), "names a family twice"
 
 
-def _peer_names(peers: tuple[PeerConfig, ...]) -> Iterator[tuple[Path, str]]:
+def _names(key: str, named: Sequence[PeerConfig | PeerGroup]) -> Iterator[tuple[Path, str]]:
     names: dict[str, int] = {}
-    for i, peer in enumerate(peers):
-        first = names.setdefault(peer.name, i)
+    for i, one in enumerate(named):
+        first = names.setdefault(one.name, i)
         if first != i:
-            yield ("peers", i, "name"), f"{peer.name!r} is already the name of peers[{first}]"
+            yield (key, i, "name"), f"{one.name!r} is already the name of {key}[{first}]"
+
+
+def _inherited(peering: Peering) -> Iterator[tuple[Path, str]]:
+    """What is wrong only once a peer has its group's keys."""
+    known = {group.name for group in peering.groups}
+    for i, (peer, whole) in enumerate(zip(peering.peers, effective_peers(peering), strict=True)):
+        where: Path = ("peers", i)
+        if peer.group and peer.group not in known:
+            have = ", ".join(sorted(known)) or "none"
+            yield (*where, "group"), f"there is no group {peer.group!r} (there is: {have})"
+        elif whole.asn is None:
+            reason = f"is required: neither peer {peer.name!r} nor its group {peer.group!r} has it"
+            yield (*where, "asn"), reason
+        elif peer.group:
+            for below, reason in _peer(whole):
+                both = f"peer {peer.name!r} with what its group {peer.group!r} says"
+                yield (*where, *below), f"{reason} ({both})"
 
 
 def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:
@@ -187,7 +215,7 @@ def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:
 
 
 def _reflectors(config: Config) -> Iterator[tuple[Path, str]]:
-    for i, peer in enumerate(config.peering.peers):
+    for i, peer in enumerate(effective_peers(config.peering)):
         ours = peer.local_asn or config.bgp.asn
         if peer.reflector and peer.asn != ours:
             reason = f"a reflector must be of our own AS, {ours} (RFC 4456)"

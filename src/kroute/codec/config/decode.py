@@ -6,10 +6,11 @@ prefixes and scalars, and no key of ours.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
@@ -53,6 +54,13 @@ def dotted(path: Path) -> str:
         else:
             out += f"[{json.dumps(part if len(part) <= 60 else part[:57] + '...')}]"
     return out
+
+
+@cache
+def keys(cls: Any) -> tuple[Field[Any], ...]:
+    """The fields of a dataclass as the file has them: first its own, then those it shares with others."""
+    own = inspect.get_annotations(cls)
+    return tuple(sorted(fields(cls), key=lambda f: f.name not in own))
 
 
 @cache
@@ -112,7 +120,8 @@ class Decoder:
             value = {}  # `bgp:` with nothing under it
         if not isinstance(value, dict):
             return self._expected("a mapping of keys", value, path)
-        known = {camel(f.name): f.name for f in fields(cls)}
+        parts = keys(cls)  # type: ignore[arg-type]
+        known = {camel(f.name): f.name for f in parts}
         types = hints(cls)  # type: ignore[arg-type]
         found: dict[str, Any] = {}
         bad = False
@@ -124,7 +133,7 @@ class Decoder:
                 continue
             found[name] = self.decode(types[name], item, (*path, key))
             bad |= found[name] is BAD
-        missing = [camel(f.name) for f in fields(cls) if f.name not in found and _is_required(f)]
+        missing = [camel(f.name) for f in parts if f.name not in found and _is_required(f)]
         for key in missing:
             self.complain((*path, key), "is required")
         if bad or missing:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, is_dataclass
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from kroute.codec.config.constraints import CHOICES, PATTERNS, RANGES, REFUSED
-from kroute.codec.config.decode import camel, hints
+from kroute.codec.config.constraints import ALTERNATIVES, CHOICES, PATTERNS, RANGES, REFUSED
+from kroute.codec.config.decode import camel, hints, keys
 from kroute.codec.config.encode import plain
 from kroute.model.config import Config
 from kroute.model.net import Address, Prefix
@@ -48,7 +48,7 @@ def _object(cls: type) -> dict[str, Any]:
     texts = docs(cls)
     properties = {}
     required = []
-    for f in fields(cls):
+    for f in keys(cls):
         key = camel(f.name)
         properties[key] = {**_schema(hints(cls)[f.name], key), "description": texts.get(f.name, "")}
         default = f.default if f.default is not MISSING else MISSING
@@ -63,6 +63,10 @@ def _object(cls: type) -> dict[str, Any]:
     }
     if required:
         found |= {"type": "object", "required": required}
+    if cls in ALTERNATIVES:
+        found["allOf"] = [
+            {"anyOf": [{"required": [key]} for key in either]} for either in ALTERNATIVES[cls]
+        ]
     return found
 
 
@@ -74,7 +78,10 @@ def _union(wanted: Any, key: str) -> dict[str, Any]:
         found = _schema(choices[0], key)
     if NoneType in get_args(wanted):
         kind = found["type"]
-        found["type"] = [*(kind if isinstance(kind, list) else [kind]), "null"]
+        kinds = kind if isinstance(kind, list) else [kind]
+        found["type"] = [*(k for k in kinds if k != "null"), "null"]
+        if "enum" in found:
+            found["enum"] = [*found["enum"], None]
     return found
 
 
@@ -101,7 +108,14 @@ def _limits(key: str) -> dict[str, Any]:
 
 @cache
 def docs(cls: type) -> dict[str, str]:
-    """The text under each field of a dataclass, read from its source."""
+    """The text under each field of a dataclass and of what it is made from, read from their source."""
+    found: dict[str, str] = {}
+    for base in reversed([c for c in cls.__mro__ if is_dataclass(c)]):
+        found |= _own_docs(base)
+    return found
+
+
+def _own_docs(cls: type) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}
@@ -137,7 +151,7 @@ def _section(cls: Any, prefix: str) -> Iterator[str]:
     yield "| key | default | meaning |"
     yield "|---|---|---|"
     parts = []
-    for f in fields(cls):
+    for f in keys(cls):
         kind = hints(cls)[f.name]
         inner = (
             kind

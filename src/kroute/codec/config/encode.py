@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import StrEnum
 from typing import Any
 
 import yaml
 
-from kroute.codec.config.decode import camel
+from kroute.codec.config.decode import camel, keys
 from kroute.model.config import Config
 
 
@@ -33,7 +33,7 @@ def plain(value: Any) -> Any:
 def plain_items(value: Any) -> Iterable[tuple[str | int, Any]] | None:
     """The parts of a dataclass, mapping or tuple, by key or index; None for a scalar."""
     if is_dataclass(value) and not isinstance(value, type):
-        return [(camel(f.name), getattr(value, f.name)) for f in fields(value)]
+        return [(camel(f.name), getattr(value, f.name)) for f in keys(type(value))]
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, tuple | list):
