@@ -53,6 +53,25 @@ def test_a_node_keeps_what_routing_needs():
     assert [str(c) for c in found.pod_cidrs] == ["10.244.3.0/24"]
 
 
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        (
+            [{"type": "Ready", "status": "True"}, {"type": "MemoryPressure", "status": "False"}],
+            True,
+        ),
+        ([{"type": "Ready", "status": "False"}], False),
+        ([{"type": "Ready", "status": "Unknown"}], False),
+        ([{"type": "Ready"}], True),
+        (["Ready", None], True),
+        ("Ready", True),
+        (None, True),
+    ],
+)
+def test_a_node_is_ready_unless_its_condition_says_otherwise(conditions: Any, ready: bool):
+    assert node(status={"conditions": conditions}).ready is ready
+
+
 def test_internal_addresses_count_and_keep_their_order():
     found = node(
         status=addresses(

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from kroute.model.bgp import Peer, PeerKind
+from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.config import Config, FullMesh, PeerConfig, Peering, RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.model.problem import Problem
-from kroute.plan import explicit
+from kroute.model.state import Observed
+from kroute.plan import explicit, plan
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
-from kroute.plan.topologies.route_reflector import cluster_id, own_cluster_id
+from kroute.plan.topologies.route_reflector import cluster_id
 from support.routing import BOTH, V4, V6, dual, node
 
 MESH, CLIENT, RR = PeerKind.MESH, PeerKind.CLIENT, PeerKind.REFLECTOR
@@ -30,7 +31,7 @@ def view(me: Node, *others: Node, **peering: Any) -> View:
 def kinds(me: Node, *others: Node, **peering: Any) -> dict[str, PeerKind]:
     """Node → kind of the session that the topology sets up with it."""
     seen = view(me, *others, **peering)
-    return {p.node: p.kind for p in TOPOLOGIES[seen.config.peering.topology](seen)}
+    return {p.node: p.kind for p in TOPOLOGIES[seen.config.peering.topology](seen).peers}
 
 
 def labelled(number: int, value: str, key: str = LABEL) -> Node:
@@ -39,6 +40,10 @@ def labelled(number: int, value: str, key: str = LABEL) -> Node:
 
 def test_every_topology_has_an_implementation():
     assert set(TOPOLOGIES) == set(Topology)
+
+
+def own_cluster_id(seen: View) -> str:
+    return TOPOLOGIES[seen.config.peering.topology](seen).cluster_id
 
 
 def test_no_topology_means_no_peers():
@@ -144,7 +149,7 @@ def test_sessions_of_a_reflector_bear_its_cluster_and_those_of_a_client_none():
     reflector, client = labelled(1, "10.0.0.9"), node(2)
     for me, other, cluster in ((reflector, client, "10.0.0.9"), (client, reflector, "")):
         seen = view(me, other, **REFLECTING)
-        assert [p.cluster_id for p in TOPOLOGIES[Topology.ROUTE_REFLECTOR](seen)] == [cluster]
+        assert [p.cluster_id for p in TOPOLOGIES[Topology.ROUTE_REFLECTOR](seen).peers] == [cluster]
 
 
 # --- explicit peers ---------------------------------------------------------------------------------
@@ -245,6 +250,7 @@ def test_every_key_of_a_peer_arrives():
 
 
 def test_an_internal_peer_of_a_reflector_is_told_its_cluster():
-    inside = tor(asn=64512)
-    assert the_peer(labelled(1, "10.0.0.9"), inside, **REFLECTING).cluster_id == "10.0.0.9"
-    assert the_peer(node(1), inside, **REFLECTING).cluster_id == ""
+    for me, cluster in ((labelled(1, "10.0.0.9"), "10.0.0.9"), (node(1), "")):
+        config = Config(peering=Peering(peers=(tor(asn=64512),), **REFLECTING))
+        wanted = plan(Observed(me="n1", config=config, nodes={"n1": me})).peers
+        assert wanted[PeerName("peer/tor1")].cluster_id == cluster

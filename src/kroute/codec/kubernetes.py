@@ -185,6 +185,7 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
         created=_string(metadata.get("creationTimestamp")),
         uid=_string(metadata.get("uid")),
         unschedulable=_mapping(thing, "spec").get("unschedulable") is True,
+        ready=_is_ready(thing),
     )
     return node, tuple(problems)
 
@@ -206,6 +207,14 @@ def _addresses(thing: Any, complain: _Complain) -> Iterator[Address]:
                 complain("status.addresses", f"{wanted} {_shown(text)} is no address of a host")
         if found:
             return
+
+
+def _is_ready(thing: Any) -> bool:
+    """The Ready condition. Unknown is what the cluster says of a kubelet that it does not hear."""
+    listed = _mapping(thing, "status").get("conditions")
+    conditions = listed if isinstance(listed, list) else []
+    told = [c.get("status") for c in conditions if isinstance(c, dict) and c.get("type") == "Ready"]
+    return not any(status in ("False", "Unknown") for status in told)
 
 
 def _address(text: str) -> Address | None:

@@ -34,6 +34,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def _role(row: Row) -> str:
+    """A node's part, and why it is that."""
+    return text(row.get("role")) + (f": {row['why']}" if row.get("why") else "")
+
+
 def _key(name: str) -> Callable[[Row], str]:
     return lambda row: text(row.get(name))
 
@@ -74,6 +79,7 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
         ("NODE", _key("name")),
         ("ADDRESSES", _key("addresses")),
         ("POD CIDRS", _key("podCIDRs")),
+        ("ROLE", _role),
         (
             "SESSIONS",
             lambda r: "own node" if r.get("own") else f"{r['established']}/{r['sessions']}",

@@ -22,6 +22,7 @@ from kroute.model.errors import DriverError
 from kroute.model.fib import FibState, Nexthops
 from kroute.model.net import Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
+from kroute.model.topology import Role
 from kroute.plan import queries
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Desk:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._resources: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
-            "peers": lambda _q: list(queries.peers(daemon.routing, daemon.clock())),
+            "peers": lambda _q: list(
+                queries.peers(daemon.routing, daemon.clock(), daemon.control.desired.roles)
+            ),
             "routes": lambda q: list(queries.routes(daemon.routing, rejected="rejected" in q)),
             "nodes": lambda _q: list(
                 queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
@@ -186,6 +189,8 @@ class Desk:
             "ready": not self.missing(),
             "missing": self.missing(),
             "nodes": len(daemon.control.observed.nodes),
+            "topology": daemon.control.desired.topology,
+            "role": _role(daemon.control.desired.roles.get(daemon.control.observed.me)),
             "peers": len(peers),
             "established": sum(p.established for p in peers),
             "prefixes": {f.label: len(routing.rib.loc[f]) for f in Family},
@@ -226,6 +231,13 @@ def _unmoved(read: Callable[[], T]) -> T:
         except (RuntimeError, LookupError) as error:
             moved = error
     raise DriverError("the tables change too quickly to be read; ask again") from moved
+
+
+def _role(role: Role | None) -> str:
+    """A node's part in words."""
+    if role is None:
+        return ""
+    return f"{role.duty.value} ({role.why})" if role.why else role.duty.value
 
 
 def _fib_status(state: FibState | None) -> dict[str, Any] | None:

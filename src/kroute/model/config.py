@@ -27,6 +27,7 @@ class Topology(StrEnum):
 
     FULL_MESH = "fullMesh"
     ROUTE_REFLECTOR = "routeReflector"
+    AUTO = "auto"
     NONE = "none"
 
 
@@ -138,7 +139,25 @@ class RouteReflector:
     nodes: tuple[str, ...] = ()
     """Names of further reflector nodes."""
     cluster_id: str = ""
-    """Dotted quad; empty: the reflector's router id."""
+    """Dotted quad; empty: the reflector's router id. Only reflectors with the same clients may share one."""
+    zone_label: str = ""
+    """Nodes are clients of reflectors with an equal value of this label, of all if there are none; empty: of all."""
+    per_client: int | None = None
+    """Most reflectors that a node is a client of, chosen alike by all nodes; empty: all of its zone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auto:
+    """A full mesh while the cluster is small, reflectors that are chosen by themselves once it is not."""
+
+    threshold: int = 100
+    """Most nodes of a full mesh; with more, some nodes of each zone reflect."""
+    hysteresis: int = 10
+    """With so many nodes more than the threshold, sessions of the mesh are not opened any more, but not yet closed."""
+    reflectors_per_zone: int = 2
+    """Reflectors in each zone. Nodes with `routeReflector.label` come first; those where it is false never reflect."""
+    zone_label: str = "topology.kubernetes.io/zone"
+    """Label that names a node's zone; empty: all nodes are of one zone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +227,7 @@ class Peering:
     """Who peers with whom."""
 
     topology: Topology = Topology.FULL_MESH
-    """`fullMesh`, `routeReflector` or `none` (explicit peers only)."""
+    """`fullMesh`, `routeReflector`, `auto` or `none` (explicit peers only)."""
     transport: Transport = Transport.SINGLE
     """`single` or `perFamily` sessions between dual-stack nodes."""
     initiate: NodeInitiate = NodeInitiate.AGREED
@@ -217,6 +236,10 @@ class Peering:
     """Used when topology is fullMesh."""
     route_reflector: RouteReflector = field(default_factory=RouteReflector)
     """Used when topology is routeReflector."""
+    auto: Auto = field(default_factory=Auto)
+    """Used when topology is auto."""
+    transition_time: int = 120
+    """Most seconds that sessions no longer wanted among nodes are held until others carry their routes; 0: none."""
     groups: tuple[PeerGroup, ...] = ()
     """Named sets of keys that explicit peers inherit."""
     peers: tuple[PeerConfig, ...] = ()

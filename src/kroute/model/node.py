@@ -26,6 +26,8 @@ class Node:
     created: str = ""
     uid: str = ""
     unschedulable: bool = False
+    ready: bool = True
+    """The Ready condition, as the node's kubelet or, in its silence, the cluster says; True where there is none."""
 
     def address(self, family: Family) -> Address | None:
         """The node's first address of a family, or None."""

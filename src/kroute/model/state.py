@@ -18,6 +18,7 @@ from kroute.model.net import Family, Nlri, Prefix
 from kroute.model.node import Node
 from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem
+from kroute.model.topology import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,12 @@ class Desired:
     """All that follows from an observation, but for learned routes."""
 
     peers: Mapping[PeerName, Peer] = field(default_factory=dict)
+    spare: Mapping[PeerName, Peer] = field(default_factory=dict)
+    """Sessions that may stay where they are up, but are not opened."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Every node's part in the topology, by name."""
+    topology: str = ""
+    """Which topology is in force among the nodes, and why, in words."""
     originations: tuple[Origination, ...] = ()
     conflist: Conflist | None = None
     owners: Mapping[tuple[Family, Nlri], str] = field(default_factory=dict)

@@ -14,8 +14,9 @@ prefix through :mod:`kroute.plan.routing`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from kroute.model.bgp import Peer, PeerName
+from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
@@ -23,6 +24,7 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import explicit
 from kroute.plan.advertise import originations
+from kroute.plan.arrangement import Arrangement
 from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.sessions import View
@@ -38,11 +40,15 @@ def plan(observed: Observed) -> Desired:
         missing = _own_node_missing(observed)
         return Desired(owners=_owners(nodes), problems=_in_order(*problems, *missing, *reported))
     view = View(me=me, nodes=nodes, config=observed.config)
-    peers, peer_problems = _peers(view)
+    arranged = TOPOLOGIES[observed.config.peering.topology](view)
+    peers, peer_problems = _peers(view, arranged)
     network, mtu = observed.config.cni, _uplink_mtu(me, observed.kernel)
     links_known = observed.kernel is not None
     return Desired(
         peers=peers,
+        spare={peer.name: peer for peer in arranged.spare},
+        roles=arranged.roles,
+        topology=arranged.words,
         originations=originations(view),
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
@@ -57,15 +63,15 @@ def plan(observed: Observed) -> Desired:
     )
 
 
-def _peers(view: View) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
+def _peers(view: View, arranged: Arrangement) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
     """The topology's peers and the explicit ones, by name. Two peers of one address cannot both have a session."""
     peers: dict[PeerName, Peer] = {}
-    problems: list[Problem] = []
+    problems: list[Problem] = [*arranged.problems]
     own = set(view.me.addresses)
     taken: dict[object, PeerName] = {}
     wanted: Iterable[Peer | Problem] = (
         *explicit.peers(view),
-        *TOPOLOGIES[view.config.peering.topology](view),
+        *arranged.peers,
     )
     for peer in wanted:
         if isinstance(peer, Problem):
@@ -76,9 +82,13 @@ def _peers(view: View) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:
             continue
         first = taken.setdefault((peer.address, peer.port), peer.name)
         if first == peer.name:
-            peers[peer.name] = peer
+            # Whatever else a peer is: what a reflector passes on to it bears the reflector's cluster (RFC 4456 §8).
+            ours = arranged.cluster_id
+            peers[peer.name] = peer if peer.cluster_id == ours else replace(peer, cluster_id=ours)
         else:
             problems.append(_address_taken(peer, first))
+    if arranged.lonely and all(p.kind is not PeerKind.REFLECTOR for p in peers.values()):
+        problems.append(arranged.lonely)
     return peers, tuple(problems)
 
 

@@ -12,7 +12,6 @@ from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.problem import Problem
 from kroute.plan.sessions import View, graceful_restart, max_prefixes, router_id
-from kroute.plan.topologies.route_reflector import own_cluster_id
 
 DEFAULT_PORT: Final = 179
 
@@ -48,7 +47,6 @@ def _peer(view: View, wanted: PeerConfig, local: Address) -> Peer:
         asn=_asn(wanted),
         local_asn=Asn(wanted.local_asn or bgp.asn),
         router_id=router_id(bgp, view.me),
-        cluster_id=own_cluster_id(view),
         families=families,
         port=wanted.port or DEFAULT_PORT,
         initiate=Initiate.PASSIVE if wanted.passive else Initiate.BOTH,

@@ -6,7 +6,8 @@ tables show a choice of the same keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from kroute.model.fib import Nexthops
@@ -15,6 +16,7 @@ from kroute.model.node import Node
 from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
+from kroute.model.topology import Role
 from kroute.plan.decision import explain
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.routing import PeerState, Routing
@@ -22,18 +24,21 @@ from kroute.plan.routing import PeerState, Routing
 Answer = dict[str, Any]
 
 
-def peers(routing: Routing, now: float) -> Iterator[Answer]:
-    """Every configured peer and its session."""
+def peers(
+    routing: Routing, now: float, roles: Mapping[str, Role] = MappingProxyType({})
+) -> Iterator[Answer]:
+    """Every configured peer and its session; ``roles`` are those of the nodes, by name."""
     for state in sorted(routing.peers.values(), key=lambda s: s.peer.name):
-        yield _peer(state, now)
+        yield _peer(state, now, roles.get(state.peer.node))
 
 
-def _peer(state: PeerState, now: float) -> Answer:
+def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
     peer, negotiated = state.peer, state.negotiated if state.established else None
     return {
         "name": peer.name,
         "kind": peer.kind.value,
         "node": peer.node,
+        "role": f"{role.duty.value}: {role.why}" if role and role.why else "",
         "address": str(peer.address),
         "localAddress": str(peer.local_address),
         "asn": peer.asn,
@@ -141,9 +146,13 @@ def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[An
         owned = [
             p for p in node.pod_cidrs if desired.owners.get((family_of(p), nlri_of(p))) == node.name
         ]
+        role = desired.roles.get(node.name)
         yield {
             "name": node.name,
             "own": node.name == observed.me,
+            "role": role.duty.value if role else "",
+            "zone": role.zone if role else "",
+            "why": role.why if role else "",
             "addresses": [str(a) for a in node.addresses],
             "podCIDRs": [str(p) for p in node.pod_cidrs],
             "refusedPodCIDRs": [str(p) for p in node.pod_cidrs if p not in owned],

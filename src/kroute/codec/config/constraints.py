@@ -34,6 +34,11 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "connectRetry": (1, 600),
     "deadline": (1, 600),
     "gcInterval": (5, 86400),
+    "threshold": (0, 100_000),
+    "hysteresis": (0, 100_000),
+    "reflectorsPerZone": (1, 64),
+    "perClient": (1, 64),
+    "transitionTime": (0, 3600),
 }
 """Least and greatest value of a number, by its key."""
 

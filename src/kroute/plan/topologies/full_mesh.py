@@ -5,17 +5,13 @@ Internal BGP without reflectors: each node announces what it originates and pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from kroute.model.bgp import Peer, PeerKind
-from kroute.plan.sessions import View, node_peers
+from kroute.plan.arrangement import Arrangement, mesh
+from kroute.plan.sessions import View
 
 
-def peers(view: View) -> Iterator[Peer]:
+def arrange(view: View) -> Arrangement:
     """A session with every other node whose group label equals ours."""
     label = view.config.peering.full_mesh.group_label
     group = view.me.labels.get(label) if label else None
-    for name, other in view.nodes.items():
-        if name == view.me.name or (label and other.labels.get(label) != group):
-            continue
-        yield from node_peers(view, other, PeerKind.MESH)
+    others = (n for n in view.nodes.values() if not label or n.labels.get(label) == group)
+    return mesh(view, others, f"full mesh of nodes with {label}={group}" if label else "full mesh")
