@@ -1,0 +1,210 @@
+"""kube-router's node annotations. An entry that cannot be read is left out and told; the others count.
+
+kube-router itself drops a whole list for one bad entry, or stops BGP; a mistake here suffers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from kroute.codec.yaml12 import load
+from kroute.model.errors import InputError
+from kroute.model.kube_router import NodeAnnotations, NodePeer
+from kroute.model.net import Address, Prefix
+
+PREFIX: Final = "kube-router.io/"
+LONGEST: Final = 65536
+"""Characters of a value that are read; a list of peers is a few hundred."""
+MOST: Final = 256
+"""Entries of a list that are read."""
+
+Complain = Callable[[str, str], None]
+"""Takes the annotation's key and what is wrong with it."""
+
+WELL_KNOWN: Final[Mapping[str, int]] = {
+    "planned-shut": 0xFFFF0000,
+    "accept-own": 0xFFFF0001,
+    "llgr-stale": 0xFFFF0006,
+    "no-llgr": 0xFFFF0007,
+    "blackhole": 0xFFFF029A,
+    "no-export": 0xFFFFFF01,
+    "no-advertise": 0xFFFFFF02,
+    "no-export-subconfed": 0xFFFFFF03,
+    "no-peer": 0xFFFFFF04,
+}
+"""IANA's well-known communities by the names that GoBGP knows."""
+
+
+def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> NodeAnnotations:
+    """What the annotations of a Node object say to kroute; those of others are passed over."""
+    said = {
+        key.removeprefix(PREFIX): value[:LONGEST]
+        for key, value in annotations.items()
+        if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, str)
+    }
+    if not said:
+        return NodeAnnotations()
+
+    def wrong(name: str, reason: str) -> None:
+        complain(PREFIX + name, reason)
+
+    listed = said.get("pod-cidrs", said.get("pod-cidr", ""))
+    return NodeAnnotations(
+        peers=tuple(_peers(said, wrong)),
+        prepend=_prepend(said, wrong),
+        communities=tuple(_communities(said.get("node.bgp.communities", ""), wrong)),
+        import_reject=tuple(
+            _prefixes(
+                "node.bgp.customimportreject", said.get("node.bgp.customimportreject", ""), wrong
+            )
+        ),
+        pod_cidrs=tuple(_prefixes("pod-cidrs", listed, wrong)),
+    )
+
+
+# --- peers --------------------------------------------------------------------------------------------------
+
+
+def _peers(said: Mapping[str, str], wrong: Complain) -> Iterator[NodePeer]:
+    """The peers of the YAML list, or of the older parallel lists; kube-router prefers the former as well."""
+    found = _listed_peers(said["peers"], wrong) if "peers" in said else _parallel_peers(said, wrong)
+    taken: set[Address] = set()
+    for name, entry in found:
+        try:
+            peer = _peer(entry)
+        except ValueError as error:
+            wrong(name, str(error))
+            continue
+        if peer.address in taken:
+            wrong(name, f"{peer.address} is there twice")
+        else:
+            taken.add(peer.address)
+            yield peer
+
+
+Entry = tuple[str, Mapping[str, Any]]
+"""Where a peer is written (for complaints), and its fields by kube-router's names."""
+
+
+def _listed_peers(text: str, wrong: Complain) -> Iterator[Entry]:
+    try:
+        document = load(text, "peers").value
+    except InputError as error:
+        wrong("peers", "; ".join(map(str, error.complaints)))
+        return
+    if not isinstance(document, list):
+        wrong("peers", "is no YAML list")
+        return
+    for index, entry in enumerate(document[:MOST]):
+        if isinstance(entry, dict):
+            yield f"peers[{index}]", entry
+        else:
+            wrong(f"peers[{index}]", "is no mapping")
+
+
+_LISTS: Final[Mapping[str, str]] = {
+    "peer.ips": "remoteip",
+    "peer.asns": "remoteasn",
+    "peer.ports": "port",
+    "peer.passwords": "password",
+    "peer.localips": "localip",
+}
+
+
+def _parallel_peers(said: Mapping[str, str], wrong: Complain) -> Iterator[Entry]:
+    lists = {name: _split(said[name]) for name in _LISTS if name in said}
+    addresses = lists.get("peer.ips", [])
+    for name, values in lists.items():
+        if len(values) != len(addresses):
+            wrong(
+                name,
+                f"has {len(values)} entries for {len(addresses)} in peer.ips; no peer is set up",
+            )
+            return
+    if addresses and "peer.asns" not in lists:
+        wrong("peer.asns", "is missing; no peer is set up")
+        return
+    for index in range(len(addresses)):
+        yield (
+            f"peer.ips[{index}]",
+            {_LISTS[name]: v[index] for name, v in lists.items() if v[index]},
+        )
+
+
+def _peer(entry: Mapping[str, Any]) -> NodePeer:
+    local = entry.get("localip")
+    return NodePeer(
+        address=_address("remoteip", entry.get("remoteip")),
+        asn=_number("remoteasn", entry.get("remoteasn"), 1, (1 << 32) - 1),
+        port=_number("port", entry.get("port", 179), 1, 65535),
+        local_address=_address("localip", local) if local else None,
+        keyed=bool(entry.get("password")),
+    )
+
+
+def _address(field: str, value: Any) -> Address:
+    try:
+        return ip_address(str(value).strip())
+    except ValueError:
+        raise ValueError(f"{field} {_shown(value)} is no address") from None
+
+
+def _number(field: str, value: Any, least: int, most: int) -> int:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdecimal() and len(text) < 11 and least <= int(text) <= most):
+        raise ValueError(f"{field} {_shown(value)} is no number from {least} to {most}")
+    return int(text)
+
+
+# --- the rest -----------------------------------------------------------------------------------------------
+
+
+def _prepend(said: Mapping[str, str], wrong: Complain) -> tuple[int, int] | None:
+    asn, times = said.get("path-prepend.as"), said.get("path-prepend.repeat-n")
+    if asn is None and times is None:
+        return None
+    if asn is None or times is None:
+        missing = "as" if asn is None else "repeat-n"
+        wrong(f"path-prepend.{missing}", "is missing; nothing is prepended")
+        return None
+    try:
+        return _number("AS", asn, 1, (1 << 32) - 1), _number("count", times, 1, 255)
+    except ValueError as error:
+        wrong("path-prepend", str(error))
+        return None
+
+
+def _communities(text: str, wrong: Complain) -> Iterator[int]:
+    for word in _split(text):
+        try:
+            yield _community(word)
+        except ValueError:
+            wrong("node.bgp.communities", f"{_shown(word)} is no community")
+
+
+def _community(word: str) -> int:
+    if word.lower() in WELL_KNOWN:
+        return WELL_KNOWN[word.lower()]
+    high, colon, low = word.partition(":")
+    if not colon:
+        return _number("community", word, 0, (1 << 32) - 1)
+    return _number("high", high, 0, 65535) << 16 | _number("low", low, 0, 65535)
+
+
+def _prefixes(name: str, text: str, wrong: Complain) -> Iterator[Prefix]:
+    for word in _split(text):
+        try:
+            yield ip_network(word, strict=False)
+        except ValueError:
+            wrong(name, f"{_shown(word)} is no prefix")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")][:MOST] if text.strip() else []
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
