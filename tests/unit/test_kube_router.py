@@ -69,7 +69,7 @@ def test_peers_in_parallel_lists_become_objects_and_no_password_is_printed():
         30,
     )
     assert first.password_file == "/etc/kroute/secrets/router1"
-    assert (str(second.address), second.port, second.password_file) == ("2001:db8::1", 1790, "")
+    assert (str(second.address), second.port, second.password_file) == ("2001:db8::1", 1790, None)
     assert "c2VjcmV0" not in repr(found)
 
 
