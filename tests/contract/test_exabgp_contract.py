@@ -57,6 +57,24 @@ FACTS = [
         ("int(time.time())", "self.last_read = now"),
     ),
     Fact("hooks.install", "exabgp.bgp.timer:SendTimer.need_ka", ("self",), ("int(time.time())",)),
+    Fact(
+        "hooks.protocol.Keepalives",
+        "exabgp.reactor.keepalive:KA.__init__",
+        ("self", "session", "proto"),
+        ("self.send_timer = SendTimer(session, proto.negotiated.holdtime)",),
+    ),
+    Fact(
+        "hooks.protocol.Interval",
+        "exabgp.bgp.timer:SendTimer.__init__",
+        ("self", "session", "holdtime"),
+        ("self.keepalive = holdtime.keepalive()",),
+    ),
+    Fact(
+        "hooks.install",
+        "exabgp.reactor.peer:Peer._main",
+        ("self",),
+        ("send_ka = KA(self.proto.connection.session, self.proto)",),
+    ),
     Fact("hooks.peer.Peer", "exabgp.reactor.peer:Peer.__init__", ("self", "neighbor", "reactor")),
     Fact(
         "hooks.peer.Peer._close",

@@ -18,11 +18,10 @@ from kroute.codec.frames import (
     SessionParameters,
     bodies,
     chunks,
-    describe_notification,
-    notification,
     pack,
     unpack_send,
 )
+from kroute.codec.notification import describe_notification, notification
 from kroute.drivers.speaker.events import event_of
 from kroute.speaker.hooks.wire import Wire
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,13 +19,12 @@ from kroute.codec.frames import (
     SessionParameters,
     bodies,
     chunks,
-    describe_notification,
-    notification,
     pack,
     pack_send,
     unpack_json,
     unpack_send,
 )
+from kroute.codec.notification import describe_notification, notification
 
 
 def update(body: bytes) -> bytes:
@@ -139,11 +140,34 @@ def test_a_password_is_never_shown() -> None:
 
 
 def test_what_binds_the_next_open_only_is_the_same_session() -> None:
-    from dataclasses import replace
-
     assert SESSION.same_session(replace(SESSION, restarting=True, forwarding=(), connect_retry=1.0))
-    assert not SESSION.same_session(replace(SESSION, hold_time=3))
-    assert not SESSION.same_session(replace(SESSION, password="other"))
+    assert SESSION.same_session(replace(SESSION, local_port=10179, initiate="passive"))
+    assert not SESSION.same_session(replace(SESSION, initiate="knock"))
+
+
+def test_what_can_be_set_on_a_live_connection_is_the_same_session() -> None:
+    assert SESSION.same_session(replace(SESSION, password="other"))
+    assert SESSION.same_session(replace(SESSION, ttl_security=2, keepalive=5, restart_time=60))
+    assert SESSION.same_session(replace(SESSION, multihop=5))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hold_time": 3},
+        {"families": (1,)},
+        {"add_path": (1,)},
+        {"extended_nexthop": True},
+        {"password": ""},
+        {"restart_time": None},
+        {"asn": 1},
+        {"local_address": "fe80::3%eth0"},
+        {"port": 1179},
+    ],
+)
+def test_what_both_opens_agreed_on_needs_a_new_session(change: dict[str, Any]) -> None:
+    assert not SESSION.same_session(replace(SESSION, **change))
+    assert not replace(SESSION, **change).same_session(SESSION)
 
 
 def test_json_must_be_an_object() -> None:
@@ -188,4 +212,9 @@ def test_the_speaker_loads_nothing_else_of_kroute() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     others = [m for m in loaded if not m.startswith("kroute.speaker")]
-    assert sorted(others) == ["kroute", "kroute.codec", "kroute.codec.frames"]
+    assert sorted(others) == [
+        "kroute",
+        "kroute.codec",
+        "kroute.codec.frames",
+        "kroute.codec.notification",
+    ]

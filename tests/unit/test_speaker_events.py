@@ -22,6 +22,7 @@ from kroute.drivers.speaker import (
 from kroute.drivers.speaker.events import event_of
 from kroute.model.bgp import (
     Asn,
+    Capability,
     GracefulRestart,
     Initiate,
     Negotiated,
@@ -51,6 +52,9 @@ AGREED = {
         "forwarding": [1],
     },
     "local_address": "192.0.2.1",
+    "keepalive": 30,
+    "add_path": [1],
+    "capabilities": [["route refresh", "yes", "", False]],
 }
 
 
@@ -72,6 +76,8 @@ def test_an_up_frame_tells_what_was_negotiated() -> None:
             forwarding=(Family.IPV4,),
         ),
         local_address="192.0.2.1",
+        add_path=(Family.IPV4,),
+        capabilities=(Capability("route refresh", "yes", "", False),),
     )
     assert event_of((Kind.UP, 3, json.dumps(AGREED).encode())) == Up(3, expected)
     without = event_of((Kind.UP, 3, json.dumps({**AGREED, "restart": None}).encode()))

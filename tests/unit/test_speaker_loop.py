@@ -10,10 +10,12 @@ import pytest
 from kroute.codec.frames import Frame, FrameError, FrameReader, Kind, SessionParameters, pack
 from kroute.speaker import channel
 from kroute.speaker.channel import Channel
+from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks import peer
 from kroute.speaker.hooks.peer import Backoff
 from kroute.speaker.loop import READ, Loop
-from kroute.speaker.neighbor import Endpoint, lowest_ttl, make_neighbor, sending_ttl
+from kroute.speaker.neighbor import make_neighbor
+from kroute.speaker.protection import lowest_ttl, sending_ttl
 
 
 def test_timers_ring_in_order_and_cancelled_ones_do_not() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
@@ -53,6 +53,10 @@ class Kind(IntEnum):
     """Octets queued to a peer (4): sent when they grow beyond a mark and when they are gone again."""
     LOG = 8
     """Body: one octet of severity as in :mod:`logging`, then words."""
+    COUNTERS = 9
+    """Answer to ASK; body: JSON, what the session's connection has counted, empty while there is none."""
+    ECHOED = 10
+    """Answer to ECHO."""
 
     ADD = 16
     """Body: :class:`SessionParameters`. For a known index: take over what binds the next OPEN only."""
@@ -69,6 +73,10 @@ class Kind(IntEnum):
     BEGIN = 22
     """The daemon has seen UP. Each UP is answered by one BEGIN, and SEND counts only when all are answered:
     what was meant for the session before never reaches the new one."""
+    ASK = 23
+    """Answered by COUNTERS."""
+    ECHO = 24
+    """Answered by ECHOED at once: a speaker that does not is hung."""
 
 
 _KINDS: Final = frozenset(int(k) for k in Kind)
@@ -234,13 +242,19 @@ class SessionParameters:
     local_asn: int
     router_id: str
     families: tuple[int, ...] = (1,)
+    add_path: tuple[int, ...] = ()
+    """AFIs of which we ask for several paths to a prefix (RFC 7911, receive)."""
     port: int = 179
     """TCP port of the peer."""
+    local_port: int = 0
+    """TCP port that we connect from; 0 lets the kernel choose."""
     listen_port: int = 179
     """Our TCP port for this peer's connections."""
     initiate: str = "both"
     """As :class:`kroute.model.bgp.Initiate`."""
     hold_time: int = 90
+    keepalive: int | None = None
+    """Seconds between our KEEPALIVEs; never more than a third of the negotiated hold time, which None means."""
     extended_nexthop: bool = False
     """Offer IPv4 routes with IPv6 next hops (RFC 8950)."""
     restart_time: int | None = None
@@ -269,7 +283,7 @@ class SessionParameters:
             FrameError: no JSON object, or its keys are not these fields.
         """
         values = unpack_json(body)
-        for name in ("families", "forwarding"):
+        for name in ("families", "forwarding", "add_path"):
             values[name] = tuple(values.get(name, ()))
         try:
             return cls(**values)
@@ -277,80 +291,34 @@ class SessionParameters:
             raise FrameError(f"an ADD frame does not describe a session: {error}") from None
 
     def same_session(self, other: SessionParameters) -> bool:
-        """Whether a running session may stay when these replace the others: the rest binds the next OPEN only."""
-        mine, others = asdict(self), asdict(other)
-        for name in ("restarting", "forwarding", "connect_retry"):
-            del mine[name], others[name]
-        return mine == others
+        """Whether a running session may stay when these replace the others.
+
+        It may where the rest can be set on a live connection (TTL, GTSM, KEEPALIVE interval, one TCP MD5 key in place
+        of another) or binds the next attempt or OPEN only. A session without a key never gets one while it runs, nor
+        the other way round: until both ends have changed, nothing would pass.
+        """
+        if bool(self.password) != bool(other.password):
+            return False
+        if (self.restart_time is None) != (other.restart_time is None):
+            return False
+        if (self.initiate in _CHOSEN) != (other.initiate in _CHOSEN):
+            return False
+        return replace(self, **{name: getattr(other, name) for name in _SOFT}) == other
 
 
-def notification(code: int, subcode: int, text: str = "", data: bytes = b"") -> bytes:
-    """Code, subcode and data of a NOTIFICATION, as REMOVE, RESET and STOP carry it.
+_CHOSEN: Final = ("both", "passive")
+"""Who initiates as configured; between nodes it follows from their addresses."""
 
-    For Cease 6/2 and 6/4 the text becomes a Shutdown Communication (RFC 9003): UTF-8, cut at a character
-    so that at most 255 octets remain. Elsewhere the text has no place in the message, and ``data`` follows.
-    """
-    if code != 6 or subcode not in (2, 4) or not text:
-        return bytes((code, subcode)) + data
-    encoded = text.encode(errors="replace")[:255].decode(errors="ignore").encode()
-    return bytes((code, subcode, len(encoded))) + encoded
-
-
-_CODES: Final = {
-    1: "message header error",
-    2: "OPEN message error",
-    3: "UPDATE message error",
-    4: "hold timer expired",
-    5: "finite state machine error",
-    6: "cease",
-    7: "ROUTE-REFRESH message error",
-    8: "send hold timer expired",
-}
-_SUBCODES: Final = {
-    (1, 1): "connection not synchronized",
-    (1, 2): "bad message length",
-    (1, 3): "bad message type",
-    (2, 1): "unsupported version number",
-    (2, 2): "bad peer AS",
-    (2, 3): "bad BGP identifier",
-    (2, 4): "unsupported optional parameter",
-    (2, 6): "unacceptable hold time",
-    (2, 7): "unsupported capability",
-    (2, 11): "role mismatch",
-    (3, 1): "malformed attribute list",
-    (3, 2): "unrecognized well-known attribute",
-    (3, 3): "missing well-known attribute",
-    (3, 4): "attribute flags error",
-    (3, 5): "attribute length error",
-    (3, 6): "invalid ORIGIN",
-    (3, 8): "invalid NEXT_HOP",
-    (3, 9): "optional attribute error",
-    (3, 10): "invalid network field",
-    (3, 11): "malformed AS_PATH",
-    (5, 1): "unexpected message in OpenSent",
-    (5, 2): "unexpected message in OpenConfirm",
-    (5, 3): "unexpected message in Established",
-    (6, 1): "maximum number of prefixes reached",
-    (6, 2): "administrative shutdown",
-    (6, 3): "peer de-configured",
-    (6, 4): "administrative reset",
-    (6, 5): "connection rejected",
-    (6, 6): "other configuration change",
-    (6, 7): "connection collision resolution",
-    (6, 8): "out of resources",
-    (6, 9): "hard reset",
-    (6, 10): "BFD down",
-}
-
-
-def describe_notification(code: int, subcode: int, data: bytes = b"") -> str:
-    """A NOTIFICATION in words: ``6/2 cease, administrative shutdown "maintenance"`` (RFC 4271 §4.5, RFC 9003)."""
-    words = f"{code}/{subcode} {_CODES.get(code, 'unknown error')}"
-    if (code, subcode) == (6, 9) and len(data) >= 2:
-        return f"{words}, hard reset ({describe_notification(data[0], data[1], data[2:])})"
-    if detail := _SUBCODES.get((code, subcode)):
-        words += f", {detail}"
-    if code == 6 and subcode in (2, 4) and data and 0 < data[0] <= len(data) - 1:
-        text = data[1 : 1 + data[0]].decode(errors="replace")
-        words += ' "' + "".join(c if c.isprintable() else " " for c in text) + '"'
-    return words
+_SOFT: Final = (
+    "connect_retry",
+    "forwarding",
+    "initiate",
+    "keepalive",
+    "local_port",
+    "multihop",
+    "password",
+    "restart_time",
+    "restarting",
+    "ttl_security",
+)
+"""Parameters that need no new session."""

@@ -76,6 +76,14 @@ class Peer:
     port: int = 179
     initiate: Initiate = Initiate.BOTH
     hold_time: int = 90
+    keepalive: int | None = None
+    """Seconds between our KEEPALIVEs; None means a third of the negotiated hold time, which it never exceeds."""
+    connect_retry: int | None = None
+    """Most seconds between two attempts to connect; None: as all sessions."""
+    local_port: int | None = None
+    """TCP port that we connect from; None: the kernel's choice."""
+    add_path: tuple[Family, ...] = ()
+    """Families of which we ask for several paths to a prefix (RFC 7911, receive)."""
     extended_nexthop: bool = False
     graceful_restart: GracefulRestart | None = None
     ttl_security: int | None = None
@@ -104,6 +112,19 @@ class PeerRestart:
     families: tuple[Family, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One capability of two OPENs, side by side (RFC 5492), for people."""
+
+    name: str
+    ours: str
+    """What we offered, in words; empty if we did not."""
+    theirs: str
+    """What the peer offered."""
+    holds: bool
+    """Whether the session has it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Negotiated:
     """What both OPENs agreed on; needed to read and write UPDATE bodies."""
@@ -118,6 +139,12 @@ class Negotiated:
     """IPv4 NLRI may carry an IPv6 next hop, both ways (RFC 8950)."""
     route_refresh: bool = False
     restart: PeerRestart | None = None
+    keepalive: int = 30
+    """Seconds between our KEEPALIVEs; 0 for none."""
+    add_path: tuple[Family, ...] = ()
+    """Families in which the peer's NLRI begin with a path identifier (RFC 7911 §3)."""
+    capabilities: tuple[Capability, ...] = ()
+    """All that either side offered."""
     local_address: str = ""
     """The session's own TCP address, for next-hop-self."""
 

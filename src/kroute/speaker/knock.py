@@ -12,9 +12,10 @@ from typing import Final
 from exabgp.reactor.network.error import NetworkError
 
 from kroute.codec.frames import SessionParameters
+from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.wire import words
 from kroute.speaker.loop import WRITE, Loop, Timer
-from kroute.speaker.neighbor import Endpoint, outgoing_socket
+from kroute.speaker.neighbor import outgoing_socket
 
 _ANSWER: Final = 5.0
 """Seconds to wait for the peer's SYN-ACK."""

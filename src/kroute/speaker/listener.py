@@ -6,13 +6,14 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from exabgp.reactor.network import tcp
 from exabgp.reactor.network.error import NetworkError
 
 from kroute.codec.frames import SessionParameters
+from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.wire import words
 from kroute.speaker.loop import READ, Loop, Timer
-from kroute.speaker.neighbor import Endpoint, listening_socket, lowest_ttl, set_key
+from kroute.speaker.neighbor import listening_socket
+from kroute.speaker.protection import LOWEST_TTL, lowest_ttl, set_key
 
 _RETRY: Final = 2.0
 _STRANGERS: Final = 256
@@ -30,7 +31,27 @@ class _Port:
         self.port = port
         self.sock: socket.socket | None = None
         self.peers: dict[tuple[bytes, str], tuple[SessionParameters, Accept, Complain]] = {}
+        self.guards: dict[tuple[bytes, str], int] = {}
+        """The lowest TTLs of those peers that have one (GTSM)."""
+        self.lowest = 0
+        """What the socket has."""
         self.retry: Timer | None = None
+
+    def put(
+        self, key: tuple[bytes, str], peer: tuple[SessionParameters, Accept, Complain] | None
+    ) -> bool:
+        """Take a peer in, or out (None); whether it was there before."""
+        known = self.peers.pop(key, None) is not None
+        self.guards.pop(key, None)
+        if peer is not None:
+            self.peers[key] = peer
+            if lowest := lowest_ttl(peer[0]):
+                self.guards[key] = lowest
+        return known
+
+    def lowest_ttl(self) -> int:
+        """The lowest TTL that all peers agree on; each connection gets its own once it is accepted."""
+        return min(self.guards.values()) if 0 < len(self.guards) == len(self.peers) else 0
 
 
 class Listener:
@@ -43,12 +64,15 @@ class Listener:
         self._ports: dict[tuple[tuple[bytes, str], int], _Port] = {}
 
     def add(self, parameters: SessionParameters, accept: Accept, complain: Complain) -> None:
-        """Listen for this peer; ``complain`` hears in words when that fails, and it is tried again."""
+        """Listen for this peer; ``complain`` hears in words when that fails, and it is tried again.
+
+        Once more for a known peer: takes its new parameters over.
+        """
         local = Endpoint.parse(parameters.local_address)
         port = self._ports.setdefault(
             (local.key, parameters.listen_port), _Port(local, parameters.listen_port)
         )
-        port.peers[Endpoint.parse(parameters.address).key] = parameters, accept, complain
+        port.put(Endpoint.parse(parameters.address).key, (parameters, accept, complain))
         if port.sock is None:
             self._open(port)
         else:
@@ -58,7 +82,7 @@ class Listener:
         """Listen no longer for this peer; the last one closes the socket."""
         local = Endpoint.parse(parameters.local_address)
         port = self._ports.get((local.key, parameters.listen_port))
-        if port is None or port.peers.pop(Endpoint.parse(parameters.address).key, None) is None:
+        if port is None or not port.put(Endpoint.parse(parameters.address).key, None):
             return
         if port.peers:
             if port.sock is not None:
@@ -70,7 +94,7 @@ class Listener:
     def _open(self, port: _Port) -> None:
         port.retry = None
         try:
-            port.sock = listening_socket(port.local, port.port)
+            port.sock, port.lowest = listening_socket(port.local, port.port), 0
         except OSError as error:
             for _, _, complain in port.peers.values():
                 complain(f"cannot listen on {port.local.address} port {port.port}: {words(error)}")
@@ -92,16 +116,13 @@ class Listener:
     ) -> None:
         """Keys are the kernel's per peer; the lowest TTL of the socket is what all its peers agree on."""
         assert port.sock is not None
-        lowest = min((lowest_ttl(known) for known, _, _ in port.peers.values()), default=0)
-        level, name = (
-            (socket.IPPROTO_IPV6, tcp.IPV6_MINHOPCOUNT)
-            if port.local.family == socket.AF_INET6
-            else _IPV4_MINTTL
-        )
+        lowest = port.lowest_ttl()
         try:
             if password or parameters.password:
                 set_key(port.sock, parameters, password)
-            port.sock.setsockopt(level, name, lowest)
+            if lowest != port.lowest:
+                port.sock.setsockopt(*LOWEST_TTL[port.local.family], lowest)
+                port.lowest = lowest
         except (NetworkError, OSError) as error:
             complain(f"cannot protect {port.local.address} port {port.port}: {error}")
 
@@ -130,6 +151,3 @@ class Listener:
             self._log(
                 f"refused a connection from {remote.address} to {port.local.address}: no such peer"
             )
-
-
-_IPV4_MINTTL: Final = (socket.IPPROTO_IP, 21)

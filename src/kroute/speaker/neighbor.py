@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import defaultdict
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from exabgp.bgp.message.open.asn import ASN
 from exabgp.bgp.message.open.holdtime import HoldTime
@@ -12,61 +12,19 @@ from exabgp.bgp.message.open.routerid import RouterID
 from exabgp.bgp.neighbor import Neighbor
 from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
-from exabgp.reactor.network import tcp
 
 from kroute.codec.frames import SessionParameters
+from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.peer import FlatRib
+from kroute.speaker.protection import HIGHEST_TTL, TTL, set_key, set_ttl
 
 _TCP_SYNCNT: Final = 7
 _SYN_RETRIES: Final = 2
 _IP_FREEBIND: Final = 15
 _IPV6_FREEBIND: Final = 78
-_HIGHEST_TTL: Final = 255
-_SOCKADDR_IN6: Final = 4
 _BACKLOG: Final = 256
-
-
-class Endpoint(NamedTuple):
-    """An address as sockets take it; ``interface`` only for link-local ones."""
-
-    address: str
-    interface: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Endpoint:
-        """``192.0.2.1``, ``2001:db8::1`` or ``fe80::1%eth0``."""
-        address, _, interface = text.partition("%")
-        return cls(address, interface)
-
-    @classmethod
-    def of_sockaddr(cls, sockaddr: tuple[Any, ...]) -> Endpoint:
-        """From accept(2) or getpeername(2).
-
-        Raises:
-            OSError: the interface is gone.
-        """
-        scope = sockaddr[3] if len(sockaddr) == _SOCKADDR_IN6 else 0
-        return cls(sockaddr[0].partition("%")[0], socket.if_indextoname(scope) if scope else "")
-
-    @property
-    def family(self) -> int:
-        """AF_INET or AF_INET6."""
-        return socket.AF_INET6 if ":" in self.address else socket.AF_INET
-
-    @property
-    def key(self) -> tuple[bytes, str]:
-        """Equal for equal addresses, however they are written."""
-        return socket.inet_pton(self.family, self.address), self.interface
-
-    def sockaddr(self, port: int) -> tuple[Any, ...]:
-        """For bind(2) and connect(2).
-
-        Raises:
-            OSError: the interface does not exist.
-        """
-        if self.family == socket.AF_INET:
-            return self.address, port
-        return self.address, port, 0, socket.if_nametoindex(self.interface) if self.interface else 0
+_RECEIVE: Final = 1
+"""Of the ADD-PATH capability: we are able to receive several paths (RFC 7911 §4)."""
 
 
 def make_neighbor(parameters: SessionParameters) -> Any:
@@ -87,46 +45,12 @@ def make_neighbor(parameters: SessionParameters) -> Any:
         neighbor.add_family((AFI.create(afi), SAFI.unicast))
     if parameters.extended_nexthop:
         neighbor.add_nexthop(AFI.ipv4, SAFI.unicast, AFI.ipv6)
+    neighbor["capability"]["add-path"] = _RECEIVE if parameters.add_path else 0
+    for afi in parameters.add_path:
+        neighbor.add_addpath((AFI.create(afi), SAFI.unicast))
     neighbor.api = defaultdict(bool, {"neighbor-changes": True})
     neighbor.rib = FlatRib()
     return neighbor
-
-
-def sending_ttl(parameters: SessionParameters) -> int | None:
-    """TTL of what we send; None leaves the kernel's. An external peer is one hop away unless told otherwise."""
-    if parameters.ttl_security is not None:
-        return _HIGHEST_TTL
-    if parameters.multihop is not None:
-        return parameters.multihop
-    return None if parameters.asn == parameters.local_asn else 1
-
-
-def lowest_ttl(parameters: SessionParameters) -> int:
-    """TTL below which a packet is dropped (GTSM, RFC 5082 §3); 0 for none."""
-    if parameters.ttl_security is None:
-        return 0
-    return _HIGHEST_TTL + 1 - parameters.ttl_security
-
-
-def set_ttl(sock: socket.socket, parameters: SessionParameters) -> None:
-    """TTL and GTSM of one connection.
-
-    Raises:
-        NetworkError: the kernel refuses.
-    """
-    peer = Endpoint.parse(parameters.address).address
-    afi = IP.toafi(peer)
-    tcp.set_sending_ttl(sock, afi, peer, sending_ttl(parameters))
-    tcp.set_minimum_ttl(sock, afi, peer, lowest_ttl(parameters))
-
-
-def set_key(sock: socket.socket, parameters: SessionParameters, password: str) -> None:
-    """Set the peer's TCP MD5 key on this socket (RFC 2385); an empty one takes it away.
-
-    Raises:
-        NetworkError: the kernel refuses.
-    """
-    tcp.md5(sock, Endpoint.parse(parameters.address).address, 0, password, False)
 
 
 def outgoing_socket(parameters: SessionParameters) -> socket.socket:
@@ -145,7 +69,9 @@ def outgoing_socket(parameters: SessionParameters) -> socket.socket:
         set_ttl(sock, parameters)
         if parameters.password:
             set_key(sock, parameters, parameters.password)
-        sock.bind(local.sockaddr(0))
+        if parameters.local_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(local.sockaddr(parameters.local_port))
     except BaseException:
         sock.close()
         raise
@@ -179,6 +105,8 @@ def listening_socket(local: Endpoint, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        # The answer to a SYN is the listening socket's: a peer that guards itself (RFC 5082) takes no lower TTL.
+        sock.setsockopt(*TTL[local.family], HIGHEST_TTL)
         sock.bind(local.sockaddr(port))
         sock.listen(_BACKLOG)
     except BaseException:

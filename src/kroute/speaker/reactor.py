@@ -46,6 +46,8 @@ class Reactor:
             Kind.CONNECT_NOW: self._connect_now,
             Kind.STOP: self._stop,
             Kind.BEGIN: self._begin,
+            Kind.ASK: self._ask,
+            Kind.ECHO: self._echo,
         }
 
     def run(self, version: str, pid: int, privileges: str) -> None:
@@ -72,7 +74,7 @@ class Reactor:
         parameters = SessionParameters.unpack(body)
         known = self._sessions.get(index)
         if known is not None:
-            known.soften(parameters)
+            self._soften(known, parameters)
             return
         try:
             session = Session(index, parameters, self.loop, self)
@@ -83,6 +85,21 @@ class Reactor:
         session.paused = self._channel.paused
         self._listener.add(parameters, session.accept, session.tell)
         session.start()
+
+    def _soften(self, session: Session, parameters: SessionParameters) -> None:
+        before = session.parameters
+        guards = [(p.password, p.ttl_security) for p in (before, parameters)]
+        session.soften(parameters)
+        if guards[0] != guards[1]:
+            self._listener.add(parameters, session.accept, session.tell)
+
+    def _ask(self, index: int, body: bytes) -> None:
+        session = self._sessions.get(index)
+        told = session.counters() if session is not None else {}
+        self._channel.send(Kind.COUNTERS, index, json.dumps(told).encode())
+
+    def _echo(self, index: int, body: bytes) -> None:
+        self._channel.send(Kind.ECHOED, index, body)
 
     def _remove(self, index: int, body: bytes) -> None:
         session = self._sessions.pop(index, None)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from exabgp.protocol.ip import IP
 from exabgp.reactor.network.error import NetworkError
 
 from kroute.codec.frames import SessionParameters
+from kroute.speaker.counters import counters
+from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.peer import Ended, Peer
 from kroute.speaker.hooks.protocol import describe, graceful
 from kroute.speaker.hooks.wire import Wire, words
 from kroute.speaker.knock import Knock
+from kroute.speaker.limits import CONNECT, HANDSHAKE_TICK, YOUNG, overdue
 from kroute.speaker.loop import CLOSED, FAILED, READ, WRITE, Loop, Timer
-from kroute.speaker.neighbor import Endpoint, accepted_socket, make_neighbor, outgoing_socket
+from kroute.speaker.neighbor import accepted_socket, make_neighbor, outgoing_socket
+from kroute.speaker.protection import reprotect
 from kroute.speaker.reports import Reports
 
-_CONNECT: Final = 5.0
-"""Seconds that an attempt to connect may take."""
-_YOUNG: Final = 2.0
-"""Seconds in which a connection or session is not given up for another one."""
-_HANDSHAKE: Final = 30.0
-"""Seconds from TCP to Established (RFC 4271 §8.2.2 suggests a large hold time of 4 minutes)."""
-_SEND_HOLD: Final = 480
-"""Seconds in which a peer must take something of what waits for it (RFC 9687 §4)."""
-_HANDSHAKE_TICK: Final = 1.0
 _FORGET: Final = (bytes((6, 2)), bytes((6, 3)))
 """Administrative shutdown and peer de-configured: what must reach a peer as Hard Reset if it keeps
 routes over an ordinary NOTIFICATION (RFC 8538 §3.1)."""
@@ -85,9 +80,19 @@ class Session:
         self._turn()
 
     def soften(self, parameters: SessionParameters) -> None:
-        """Take over what binds the next OPEN only."""
-        self.parameters = parameters
+        """Take over what needs no new session."""
+        before, self.parameters = self.parameters, parameters
         self._peer.soften(parameters)
+        self._connects = parameters.initiate in ("both", "active")
+        for wire in (self._peer.wire, self._parked, self._dialling):
+            if wire is not None and wire.io is not None:
+                reprotect(wire.io, before, parameters, self.tell)
+        if not self._peer.is_up:
+            self._turn()
+
+    def counters(self) -> dict[str, Any]:
+        """What the present connection has counted; see :mod:`kroute.speaker.counters`."""
+        return counters(self._peer.wire, self._peer.backoff.until, time.monotonic())
 
     def reset(self, notice: bytes) -> None:
         """End the session; it comes back, at once if it had lasted."""
@@ -158,14 +163,15 @@ class Session:
         self._turn()
 
     def _expire(self, wire: Wire) -> None:
-        """The limits that ExaBGP does not know: of the handshake, and of a peer that takes nothing (RFC 9687)."""
-        now = time.monotonic()
-        if not self._peer.is_up:
-            if now - wire.since > _HANDSHAKE:
-                self._peer.finish(bytes((4, 0)), "the peer did not complete the exchange of OPENs")
-        elif wire.blocked and now - wire.progress > max(_SEND_HOLD, 2 * self._peer.hold_time):
-            wire.drop_queue()
-            self._peer.finish(bytes((8, 0)), "the peer takes nothing")
+        verdict = overdue(self._peer, wire, time.monotonic())
+        if verdict is None:
+            return
+        notice, reason = verdict
+        if not notice:
+            self.tell(reason)
+            return
+        wire.drop_queue()
+        self._peer.finish(notice, reason)
 
     def _schedule(self, *, at_once: bool = False) -> None:
         if self._alarm is not None:
@@ -176,9 +182,9 @@ class Session:
         if at_once:
             due = now
         elif self._peer.is_up:
-            due = now + min(max(self._peer.hold_time / 30, 0.25), 3.0)
+            due = now + self._peer.tick
         elif self._peer.wire is not None or self._dialling is not None:
-            due = now + _HANDSHAKE_TICK
+            due = now + HANDSHAKE_TICK
         elif self._connects:
             due = max(self._peer.backoff.until, now) + 0.001
         else:
@@ -230,7 +236,7 @@ class Session:
         wire = self._dialling = self._wire(sock, incoming=False)
         try:
             self._interest(wire, WRITE, self._ready)
-            for _ in wire.establish(address, time.monotonic() + _CONNECT):
+            for _ in wire.establish(address, time.monotonic() + CONNECT):
                 yield wire
         except BaseException:
             self._dialling = None
@@ -278,11 +284,11 @@ class Session:
         """The peer asks us to connect: it has just started, or lost the session that we still see."""
         wire, now = self._peer.wire, time.monotonic()
         if self._peer.up_since is not None:
-            if now - self._peer.up_since < _YOUNG:
+            if now - self._peer.up_since < YOUNG:
                 return
             self._peer.finish(b"", "the peer has restarted: it asks for a new session")
         elif wire is not None:
-            if now - wire.since < _YOUNG:
+            if now - wire.since < YOUNG:
                 return
             self._peer.finish(b"", "the peer asks for a new session")
         self.connect_now()
@@ -311,7 +317,7 @@ class Session:
         It does with graceful restart (RFC 4724 §5), and where only the peer ever connects.
         """
         since = self._peer.up_since or 0.0
-        if time.monotonic() - since < _YOUNG:
+        if time.monotonic() - since < YOUNG:
             return False
         return self.parameters.initiate != "both" or graceful(self._peer.proto.negotiated)
 
@@ -350,9 +356,7 @@ class Session:
             parked, self._parked = self._parked, None
             self._refuse(parked)
         elif (
-            wire is not None
-            and not self._peer.confirming
-            and time.monotonic() - wire.since > _YOUNG
+            wire is not None and not self._peer.confirming and time.monotonic() - wire.since > YOUNG
         ):
             self._peer.finish(b"", "the peer did not answer our OPEN on this connection")
             self._promote()

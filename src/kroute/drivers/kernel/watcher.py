@@ -173,7 +173,11 @@ class KernelWatcher:
         if self._loading is not None:
             self._stale = True
             return
-        self._loading = asyncio.create_task(self._load(self._settle))
+        self._load_later(self._settle)
+
+    def _load_later(self, pause: float) -> None:
+        self._loading = asyncio.create_task(self._load(pause))
+        self._loading.add_done_callback(_tell_failure)
 
     async def _load(self, pause: float = 0.0) -> None:
         try:
@@ -189,7 +193,7 @@ class KernelWatcher:
         self._meanwhile.clear()
         self._loading = None
         if self._stale:
-            self._loading = asyncio.create_task(self._load(pause or self._settle))
+            self._load_later(pause or self._settle)
         self._tell_soon()
         self._audit_later()
 
@@ -241,6 +245,14 @@ class KernelWatcher:
             if not dump.interrupted:
                 break
         return dump  # of a table that changes all the time, the last try; events tell the rest
+
+
+def _tell_failure(loading: asyncio.Task[None]) -> None:
+    """A reading that nobody awaits must not fail unheard: what it fails with is a bug, and the loop's owner decides."""
+    if not loading.cancelled() and (error := loading.exception()) is not None:
+        loading.get_loop().call_exception_handler(
+            {"message": "reading the kernel failed", "exception": error, "task": loading}
+        )
 
 
 def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:

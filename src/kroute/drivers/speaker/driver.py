@@ -6,17 +6,19 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from kroute.codec.frames import (
     Frame,
+    FrameError,
     Kind,
     SessionParameters,
     chunks,
-    notification,
     pack_send,
 )
+from kroute.codec.notification import notification
 from kroute.drivers.speaker.events import (
+    Counters,
     Down,
     SpeakerDied,
     SpeakerEvent,
@@ -34,6 +36,8 @@ _LONGEST_PAUSE: Final = 5.0
 _LASTED: Final = 30.0
 _PATIENCE: Final = 3.0
 _KEY_LIMIT: Final = 80
+_ANSWER: Final = 1.0
+"""Seconds that the speaker has to answer a person's question."""
 _COMMAND: Final = (sys.executable, "-P", "-m", "kroute.speaker")
 
 OnEvents = Callable[[list[SpeakerEvent]], None]
@@ -71,6 +75,9 @@ def session_parameters(
         listen_port=listen_port,
         initiate=peer.initiate.value,
         hold_time=peer.hold_time,
+        keepalive=peer.keepalive,
+        local_port=peer.local_port or 0,
+        add_path=tuple(int(f) for f in peer.add_path),
         extended_nexthop=peer.extended_nexthop,
         restart_time=peer.graceful_restart.restart_time if peer.graceful_restart else None,
         ttl_security=peer.ttl_security,
@@ -99,6 +106,7 @@ class Speaker:
         self._process: SpeakerProcess | None = None
         self._peers: dict[int, SessionParameters] = {}
         self._up: set[int] = set()
+        self._asked: dict[int, list[asyncio.Future[dict[str, Any]]]] = {}
         self._pause = _FIRST_PAUSE
         self._started_at = 0.0
         self._restart: asyncio.TimerHandle | None = None
@@ -190,6 +198,21 @@ class Speaker:
             for piece in chunks(messages, _SEND_CHUNK):
                 self._tell(Kind.SEND, 0, pack_send(peers, piece))
 
+    async def counters(self, index: int) -> dict[str, Any]:
+        """What a session's connection has counted, as :mod:`kroute.speaker.counters` describes it.
+
+        Empty if there is no such peer, or no speaker that answers within a second.
+        """
+        if self._process is None or index not in self._peers:
+            return {}
+        asked = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(index, []).append(asked)
+        self._tell(Kind.ASK, index)
+        try:
+            return await asyncio.wait_for(asked, _ANSWER)
+        except TimeoutError:
+            return {}
+
     def connect_now(self, index: int) -> None:
         """Forget the back-off of this peer: something says that it is back."""
         self._tell(Kind.CONNECT_NOW, index)
@@ -210,18 +233,33 @@ class Speaker:
             self._process.send(Kind.ADD, index, told.pack())
 
     def _frames(self, frames: list[Frame]) -> None:
-        events = [event for frame in frames if (event := event_of(frame)) is not None]
+        try:
+            events = [event for frame in frames if (event := event_of(frame)) is not None]
+        except FrameError as error:
+            if self._process is not None:
+                self._process.condemn(f"it does not keep to the frames: {error}")
+            return
         for event in events:
-            if isinstance(event, Up):
+            if isinstance(event, Counters):
+                self._answer(event)
+            elif isinstance(event, Up):
                 self._up.add(event.peer)
                 self._tell(Kind.BEGIN, event.peer)
             elif isinstance(event, Down):
                 self._up.discard(event.peer)
+        events = [event for event in events if not isinstance(event, Counters)]
         if events:
             self._on_events(events)
 
+    def _answer(self, event: Counters) -> None:
+        for asked in self._asked.pop(event.peer, ()):
+            if not asked.done():
+                asked.set_result(event.values)
+
     def _died(self, reason: str) -> None:
         self._process = None
+        for index in list(self._asked):
+            self._answer(Counters(index, {}))
         if self._stopped:
             return
         down = SessionDown(reason=f"the speaker died: {reason}")

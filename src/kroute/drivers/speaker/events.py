@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kroute.codec.frames import Frame, FrameError, Kind, bodies, unpack_json
-from kroute.model.bgp import Asn, Negotiated, PeerRestart, SessionDown
+from kroute.model.bgp import Asn, Capability, Negotiated, PeerRestart, SessionDown
 from kroute.model.net import Family
 
 
@@ -51,6 +51,13 @@ class Backlog(NamedTuple):
     octets: int
 
 
+class Counters(NamedTuple):
+    """What a session's connection has counted, as the speaker tells it when asked; see ``Speaker.counters``."""
+
+    peer: int
+    values: dict[str, Any]
+
+
 class SpeakerReady(NamedTuple):
     """The process runs and knows every desired peer; all sessions start from scratch."""
 
@@ -73,7 +80,16 @@ class SpeakerLog(NamedTuple):
 
 
 SpeakerEvent = (
-    Updates | Up | Down | Attempt | Refresh | Backlog | SpeakerReady | SpeakerDied | SpeakerLog
+    Updates
+    | Up
+    | Down
+    | Attempt
+    | Refresh
+    | Backlog
+    | Counters
+    | SpeakerReady
+    | SpeakerDied
+    | SpeakerLog
 )
 
 
@@ -104,6 +120,8 @@ def _session_event(kind: int, peer: int, body: bytes) -> SpeakerEvent | None:
             return _refresh(peer, body)
         case Kind.BACKLOG:
             return Backlog(peer, int.from_bytes(body, "big"))
+        case Kind.COUNTERS:
+            return Counters(peer, unpack_json(body))
         case Kind.READY:
             ready = unpack_json(body)
             return SpeakerReady(ready["version"], ready["pid"], ready["privileges"])
@@ -117,9 +135,13 @@ def _negotiated(body: bytes) -> Negotiated:
     values = unpack_json(body)
     restart = values.pop("restart")
     families = _families(values.pop("families"))
-    asn = Asn(values.pop("asn"))
     return Negotiated(
-        asn=asn, families=families, restart=restart and _peer_restart(restart), **values
+        asn=Asn(values.pop("asn")),
+        families=families,
+        restart=restart and _peer_restart(restart),
+        add_path=_families(values.pop("add_path")),
+        capabilities=tuple(Capability(*row) for row in values.pop("capabilities")),
+        **values,
     )
 
 

@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from kroute.codec.frames import Frame, FrameError, FrameReader, pack
+from kroute.codec.frames import Frame, FrameError, FrameReader, Kind, pack
 from kroute.model.errors import DriverError
 
 _RECEIVE: Final = 1 << 16
 """Octets per turn of the loop: about 1000 UPDATEs or 16 000 packed prefixes, so that a flood never holds it up long."""
 _BUFFER: Final = 4 << 20
+PULSE: Final = 3.0
+"""Seconds between two questions for a sign of life."""
+PATIENCE: Final = 5
+"""Questions in a row without one after which the child is hung. Its longest legal pause is a fraction of a second."""
 _SO_SNDBUFFORCE: Final = 32
 _VECTOR: Final = 256
 
@@ -40,11 +44,14 @@ class SpeakerProcess:
         self._reader = FrameReader()
         self._out: deque[bytes | memoryview] = deque()
         self._ended = False
+        self._heard = True
+        self._silent = 0
         ours, theirs = _pair()
         with theirs:
             self._child = _spawn(command, theirs, user)
         self._socket = ours
         self._loop.add_reader(ours, self._readable)
+        self._pulse = self._loop.call_later(PULSE, self._feel)
 
     @property
     def pid(self) -> int:
@@ -80,6 +87,25 @@ class SpeakerProcess:
         except subprocess.TimeoutExpired:
             return
 
+    def condemn(self, reason: str) -> None:
+        """Kill the child: it is of no use any more."""
+        self._child.kill()
+        self._end(reason)
+
+    def _feel(self) -> None:
+        """Ask the child for a sign of life; whatever it says is one.
+
+        Turns of our own loop are counted, not seconds: when we or the whole machine were stopped, its answer waits
+        to be read and is no reason to kill it.
+        """
+        self._silent = 0 if self._heard else self._silent + 1
+        self._heard = False
+        if self._silent >= PATIENCE:
+            self.condemn(f"it hung: no sign of life for {self._silent * PULSE:g} s")
+            return
+        self.send(Kind.ECHO, 0)
+        self._pulse = self._loop.call_later(PULSE, self._feel)
+
     def _readable(self) -> None:
         try:
             data = self._socket.recv(_RECEIVE)
@@ -90,13 +116,15 @@ class SpeakerProcess:
         if not data:
             self._end(self._obituary())
             return
+        self._heard = True
         try:
             frames = self._reader.feed(data)
-            if frames:
-                self._on_frames(frames)
         except FrameError as error:
-            self._child.kill()
-            self._end(f"it does not keep to the frames: {error}")
+            self.condemn(f"it does not keep to the frames: {error}")
+            return
+        frames = [frame for frame in frames if frame[0] != Kind.ECHOED]
+        if frames:
+            self._on_frames(frames)
 
     def _writable(self) -> None:
         out = self._out
@@ -133,6 +161,7 @@ class SpeakerProcess:
     def _close(self) -> None:
         if not self._ended:
             self._ended = True
+            self._pulse.cancel()
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()

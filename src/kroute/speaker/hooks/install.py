@@ -11,7 +11,7 @@ import exabgp.reactor.peer
 import exabgp.reactor.protocol
 from exabgp.logger import log
 
-from kroute.speaker.hooks.protocol import Offer, Protocol
+from kroute.speaker.hooks.protocol import Keepalives, Offer, Protocol
 
 
 class _Monotonic:
@@ -26,6 +26,7 @@ def install(report: Callable[[str], None]) -> None:
     Call it once, before the first peer is made.
     """
     exabgp.reactor.peer.Protocol = Protocol
+    exabgp.reactor.peer.KA = Keepalives
     exabgp.reactor.protocol.Capabilities = Offer
     exabgp.bgp.timer.time = _Monotonic
 

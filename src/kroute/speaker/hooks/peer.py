@@ -12,7 +12,8 @@ from exabgp.bgp.message import Notification, Notify
 from exabgp.reactor.peer import ACTION
 from exabgp.reactor.peer import Peer as StockPeer
 
-from kroute.codec.frames import SessionParameters, describe_notification
+from kroute.codec.frames import SessionParameters
+from kroute.codec.notification import describe_notification
 from kroute.speaker.hooks.protocol import notification_bit
 from kroute.speaker.hooks.wire import Wire
 
@@ -199,11 +200,19 @@ class Peer(StockPeer):  # type: ignore[misc]
         self.neighbor.parameters = parameters
         self._restarted = parameters.restarting
         self.backoff.limit = parameters.connect_retry
+        if self.is_up:
+            self.proto.pace(parameters.keepalive)
 
     @property
     def hold_time(self) -> int:
         """The negotiated one of an established session, in seconds."""
         return int(self.proto.negotiated.holdtime)
+
+    @property
+    def tick(self) -> float:
+        """Seconds between looks at the timers of an established session, so that no KEEPALIVE is late."""
+        hold = self.proto.negotiated.holdtime
+        return float(min(max(hold / 30, 0.25), hold.keepalive() / 4 or 3.0, 3.0))
 
     @property
     def keeps_routes(self) -> bool:

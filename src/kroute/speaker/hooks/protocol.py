@@ -9,12 +9,18 @@ from exabgp.bgp.message import Notify
 from exabgp.bgp.message.open.capability import Capabilities, Capability
 from exabgp.bgp.message.open.capability.graceful import Graceful
 from exabgp.bgp.message.open.capability.refresh import RouteRefresh
+from exabgp.bgp.message.open.holdtime import HoldTime
 from exabgp.protocol.family import AFI, SAFI
+from exabgp.reactor.keepalive import KA
 from exabgp.reactor.protocol import Protocol as StockProtocol
+
+from kroute.speaker.hooks.capabilities import add_path, side_by_side
 
 _NOTIFICATION_BIT: Final = 0x4
 _UNICAST: Final = 1
 _CODE: Final = Capability.CODE
+_AS_TRANS: Final = 23456
+_OPEN_ERROR, _BAD_PEER_AS = 2, 2
 
 
 class Offer(Capabilities):  # type: ignore[misc]
@@ -40,8 +46,30 @@ class Offer(Capabilities):  # type: ignore[misc]
         """Not offered: it would tell every peer the name of the node."""
 
 
+class Interval(HoldTime):  # type: ignore[misc]
+    """A negotiated hold time with the KEEPALIVE interval that was asked for."""
+
+    wanted: int | None = None
+
+    def keepalive(self) -> int:
+        """Seconds between KEEPALIVEs; never more than a third of the hold time (RFC 4271 §4.4), 0 for none."""
+        third = int(super().keepalive())
+        return third if self.wanted is None else min(self.wanted, third)
+
+
+class Keepalives(KA):  # type: ignore[misc]
+    """Sends KEEPALIVEs; known to its session, so that the interval can change while it runs."""
+
+    def __init__(self, session: Any, proto: Any) -> None:
+        super().__init__(session, proto)
+        proto.keepalives = self
+
+
 class Protocol(StockProtocol):  # type: ignore[misc]
     """The message layer of one session, on a :class:`~kroute.speaker.hooks.wire.Wire`."""
+
+    keepalives: Keepalives | None = None
+    """Set while the session is established."""
 
     def connect(self) -> Iterator[bool]:
         """Connect as the peer's owner says; yields True once connected.
@@ -61,9 +89,31 @@ class Protocol(StockProtocol):  # type: ignore[misc]
         Raises:
             Notify: the session cannot be; also when no family is common (RFC 5492 §3).
         """
+        _check_as_numbers(self.negotiated.received_open)
         super().validate_open()
+        self.pace(self.neighbor.parameters.keepalive)
         if not families(self.negotiated, self.neighbor):
             raise Notify(2, 7, _wanted(self.neighbor))
+
+    def pace(self, keepalive: int | None) -> None:
+        """Send KEEPALIVEs at this interval from now on; None for a third of the hold time."""
+        interval = Interval(self.negotiated.holdtime)
+        interval.wanted = keepalive
+        self.negotiated.holdtime = interval
+        if self.keepalives is not None:
+            self.keepalives.send_timer.keepalive = interval.keepalive()
+
+
+def _check_as_numbers(opened: Any) -> None:
+    """A speaker of 4-octet AS numbers repeats its number in the fixed field, or AS_TRANS there (RFC 6793 §4.1).
+
+    Raises:
+        Notify: the two numbers differ.
+    """
+    told = opened.capabilities.get(_CODE.FOUR_BYTES_ASN)
+    if told is not None and int(opened.asn) not in (int(told), _AS_TRANS):
+        words = f"AS {int(opened.asn)} in the OPEN, {int(told)} in its capability"
+        raise Notify(_OPEN_ERROR, _BAD_PEER_AS, words)
 
 
 def _wanted(neighbor: Any) -> bytes:
@@ -106,6 +156,7 @@ def describe(negotiated: Any, neighbor: Any, local_address: str) -> dict[str, An
         "asn4": bool(negotiated.asn4),
         "message_size": int(negotiated.msg_size),
         "hold_time": int(negotiated.holdtime),
+        "keepalive": int(negotiated.holdtime.keepalive()),
         "families": families(negotiated, neighbor),
         "extended_nexthop": any(
             (int(afi), int(safi), int(nexthop)) == (1, _UNICAST, 2)
@@ -114,6 +165,8 @@ def describe(negotiated: Any, neighbor: Any, local_address: str) -> dict[str, An
         "route_refresh": received.capabilities.announced(_CODE.ROUTE_REFRESH),
         "restart": _restart(received.capabilities.get(_CODE.GRACEFUL_RESTART)),
         "local_address": local_address,
+        "add_path": add_path(negotiated),
+        "capabilities": side_by_side(negotiated),
     }
 
 

@@ -79,6 +79,14 @@ class Wire(Connection):  # type: ignore[misc]
         """Nothing more to read until the next event; set it to look at buffered bytes only."""
         self.fills = 0
         """How often bytes were taken from the socket."""
+        self.heard = self.since
+        """When octets came last."""
+        self.octets_in = 0
+        self.octets_out = 0
+        self.received = dict.fromkeys(_SHORTEST, 0)
+        """Messages that came, by type."""
+        self.sent = dict.fromkeys(_SHORTEST, 0)
+        """Messages that went out, by type; but for ready-made UPDATEs, which their maker counts."""
         self.goodbye = b""
         """Body of the NOTIFICATION that was sent."""
         self.farewell = b""
@@ -149,6 +157,8 @@ class Wire(Connection):  # type: ignore[misc]
         if not count:
             raise LostConnection("closed by the peer")
         self.drained = count < _CHUNK
+        self.heard = time.monotonic()
+        self.octets_in += count
         self.fills += 1
         received = _SHARED[:count].tobytes()
         self._buffer = (
@@ -168,6 +178,7 @@ class Wire(Connection):  # type: ignore[misc]
         if len(data) - at < length:
             return None
         self._at = end = at + length
+        self.received[kind] += 1
         if kind == _UPDATE and self.on_updates is not None:
             self._at = end = self._run_end(end)
             self.on_updates(data[at:end])
@@ -184,6 +195,7 @@ class Wire(Connection):  # type: ignore[misc]
         data, size, unpack = self._buffer, self.msg_size, BGP_HEADER.unpack_from
         end = len(data)
         last = end - BGP_HEADER_SIZE
+        count = 0
         while at <= last:
             marker, length, kind = unpack(data, at)
             if (
@@ -195,6 +207,8 @@ class Wire(Connection):  # type: ignore[misc]
             ):
                 break
             at += length
+            count += 1
+        self.received[_UPDATE] += count
         return at
 
     def _check(self, marker: bytes, length: int, kind: int) -> None:
@@ -215,6 +229,7 @@ class Wire(Connection):  # type: ignore[misc]
         """Queue a message; it never has to be asked again."""
         if data[18] == _NOTIFICATION:
             self.goodbye = data[BGP_HEADER_SIZE:]
+        self.sent[data[18]] += 1
         self.queue(data)
         yield True
 
@@ -255,6 +270,7 @@ class Wire(Connection):  # type: ignore[misc]
 
     def _sent(self, count: int) -> None:
         self.queued -= count
+        self.octets_out += count
         self.progress = time.monotonic()
         out = self._out
         while count:
@@ -264,6 +280,11 @@ class Wire(Connection):  # type: ignore[misc]
                 return
             count -= first
             out.popleft()
+
+    @property
+    def lacks(self) -> str:
+        """The message that the peer has to send next before the session is established."""
+        return "KEEPALIVE after its OPEN" if self.received[_OPEN] else "OPEN"
 
     def rest(self) -> bytes:
         """What could not be sent before :meth:`close`."""
