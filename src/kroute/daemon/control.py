@@ -49,6 +49,7 @@ class Control:
         road: Road,
         want_conflist: Callable[[tuple[Cni, Conflist]], None],
         clock: Callable[[], float],
+        keyring: Keyring | None = None,
     ) -> None:
         self.observed = observed
         self.desired = Desired()
@@ -61,7 +62,7 @@ class Control:
         self._want_conflist = want_conflist
         self._clock = clock
         self._news = asyncio.Event()
-        self._keyring = Keyring()
+        self._keyring = keyring or Keyring()
         self._secrets: dict[PeerName, Problem] = {}
         self._started_with = observed.config
 

@@ -116,6 +116,11 @@ class Road:
         self._names: dict[int, PeerName] = {}
         self._last_index = 0
 
+    @property
+    def sessions(self) -> Mapping[PeerName, tuple[int, SessionParameters]]:
+        """The sessions that are held: each peer's index at the speaker, and what the speaker was told of it."""
+        return {name: (lane.index, lane.parameters) for name, lane in self._lanes.items()}
+
     # --- peers come and go -------------------------------------------------------------------------
 
     def set_sessions(self, wanted: Mapping[PeerName, SessionParameters]) -> None:
@@ -273,13 +278,14 @@ class Road:
             if changes:
                 self._fib.update(family, changes)
         for tell in effects.tells:
-            self._tell(tell)
+            self.tell(tell)
         if sum(map(len, effects.fib.values())) >= FLOOD:
             # Routes and paths refer to each other one way only and go by reference count, which a unit test holds
             # them to. To walk over a flood of them in search of cycles stops the loop for 15 to 30 ms at a time.
             gc.freeze()
 
-    def _tell(self, tell: Tell) -> None:
+    def tell(self, tell: Tell) -> None:
+        """Send what some peers have to be told to those of them whose sessions are up."""
         indexes = [
             self._lanes[name].index
             for name in tell.peers

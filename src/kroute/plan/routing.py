@@ -291,13 +291,17 @@ class Routing:
             effects.fib[family] = decided.kernel
             for out in self._outs.values():
                 # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
-                if decided.own or PASSES_ON[out.rules.kind] & self._kinds:
+                if decided.own or self.passes_on_to(out.rules):
                     effects.tells += out.follow(family, decided)
         joining, self._joining = [*self._joining, *self._moved_elsewhere()], []
         for name in dict.fromkeys(joining):
             effects.tells += self._join(name)
         effects.tells += self._ends(now)
         return effects
+
+    def passes_on_to(self, rules: ExportRules) -> bool:
+        """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
+        return bool(PASSES_ON[rules.kind] & self._kinds)
 
     def _moved_elsewhere(self) -> list[PeerName]:
         """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
@@ -340,7 +344,7 @@ class Routing:
     def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
         """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
         loc = self.rib.loc[family]
-        if PASSES_ON[rules.kind] & self._kinds:
+        if self.passes_on_to(rules):
             return loc
         return {nlri: loc[nlri] for nlri in self.local.tables[family] if nlri in loc}
 

@@ -1,0 +1,266 @@
+"""A whole cluster, played in memory: every node plans, and they tell each other what they would.
+
+First every node plans and brings its sessions up, with nobody else there: what it tells then is all that it will ever
+tell, unless it relays (a reflector). Those that relay hear each other and all others until nothing changes any more.
+At last each node that is asked for hears everybody, and what its kernel would hold is known. Time does not pass: this
+is the state that a cluster comes to rest in, not the way there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from kroute.daemon.rehearsal.stage import Block, Stage, Voice, ends
+from kroute.model.bgp import Negotiated, Peer, PeerKind, PeerName, PeerRestart
+from kroute.model.config import Config
+from kroute.model.kernel import KernelRoute, KernelState, Link
+from kroute.model.net import Address, Family
+from kroute.model.node import Node
+from kroute.model.state import Observed
+from kroute.plan.sessions import router_id
+
+ROUNDS = 20
+"""Times that relaying nodes hear each other at most; a chain of reflectors longer than that is no topology of ours."""
+
+KEPT = 20_000
+"""Sessions of all nodes up to which the nodes are kept in memory between telling and hearing, at 3 KiB each."""
+
+ALL_ON_LINK = KernelState(
+    links=(Link(index=1, name="uplink", up=True, carrier=True, mtu=1500),),
+    routes=tuple(
+        KernelRoute(
+            family=family,
+            prefix=prefix,
+            metric=0,
+            oif=1,
+            gateway=None,
+            protocol=2,
+            scope=253,
+            kind=1,
+        )
+        for family in Family
+        for prefix in (b"\x01\x00", b"\x01\x80")
+    ),
+)
+"""The kernel of a node that nobody has looked at: every address is reached directly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A state of the cluster: what is observed, and the configuration of each node."""
+
+    observed: Observed
+    """The inventory, and the configuration of every node that has none of its own."""
+    configs: Mapping[str, Config] = field(default_factory=dict)
+    """Configurations of single nodes."""
+    kernels: Mapping[str, KernelState] = field(default_factory=dict)
+    """Kernels that have been looked at; any other reaches every address directly."""
+
+    def config(self, node: str) -> Config:
+        """The configuration in force on a node."""
+        return self.configs.get(node, self.observed.config)
+
+    def seen_by(self, node: str) -> Observed:
+        """What one node observes."""
+        kernel = self.kernels.get(node, ALL_ON_LINK)
+        return replace(
+            self.observed, me=node, config=self.config(node), kernel=kernel, listed=True, reports={}
+        )
+
+
+class End(NamedTuple):
+    """One end of a session, as the other end sees it."""
+
+    voice: Voice
+    called: PeerName
+    """The other end's name here."""
+    asn: int
+    """The AS that this end expects of the other."""
+    local_asn: int
+    reflected: bool
+    """Whether this end takes the other for its reflector."""
+
+
+Between = tuple[Address, Address]
+
+
+class Cluster:
+    """The nodes of a setting, settled. ``ends`` of a node are its ends of sessions, by own and other address."""
+
+    def __init__(self, setting: Setting, progress: Callable[[], None] = lambda: None) -> None:
+        self.setting = setting
+        self.ends: dict[str, dict[Between, End]] = {}
+        self.reflectors: list[str] = []
+        """Nodes that have clients."""
+        self._at = {a: n.name for n in setting.observed.nodes.values() for a in n.addresses}
+        self._stages: dict[str, Stage] = {}
+        self._relays: dict[str, Stage] = {}
+        held = 0
+        for name in setting.observed.nodes:
+            stage = self._first(name)
+            held += len(stage.peers)
+            if any(p.kind is PeerKind.CLIENT for p in stage.peers.values()):
+                self.reflectors.append(name)
+            if stage.relays():
+                self._relays[name] = stage
+            if held <= KEPT:
+                self._stages[name] = stage
+            progress()
+        self._outsiders = _outside_reflectors(self)
+        self._settle()
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All nodes."""
+        return self.setting.observed.nodes
+
+    def node_at(self, address: Address) -> str:
+        """The node that has an address; empty if none does."""
+        return self._at.get(address, "")
+
+    def stage(self, name: str) -> Stage:
+        """A node that has heard everybody. May be asked for once only: it is not kept."""
+        kept = self._relays.get(name) or self._stages.pop(name, None)
+        stage = kept if kept is not None else self._planned(name)
+        if name not in self._relays:
+            self._hear(stage)
+            stage.decide()
+        return stage
+
+    def other_end(self, peer: Peer) -> End | None:
+        """The other end of a session; None where the other side is known, and does not want it."""
+        mine, theirs = ends(peer)
+        other = peer.node or self.node_at(peer.address)
+        if not other:
+            return self._outsiders.get(theirs, {}).get(mine)
+        return self.ends.get(other, {}).get((theirs, mine))
+
+    def is_played(self, peer: Peer) -> bool:
+        """Whether the other side is a node, so that it is known what it wants."""
+        return bool(peer.node or self.node_at(peer.address))
+
+    # --- telling --------------------------------------------------------------------------------------
+
+    def _planned(self, name: str) -> Stage:
+        stage = Stage(self.setting.seen_by(name))
+        stage.rise({n: self._agreed(stage.peers[n]) for n in stage.sessions()})
+        return stage
+
+    def _first(self, name: str) -> Stage:
+        stage = self._planned(name)
+        self._note(stage)
+        return stage
+
+    def _note(self, stage: Stage) -> None:
+        """Remember what a node tells over each of its sessions."""
+        self.ends[stage.name] = {
+            ends(peer): _end(stage, name, peer) for name, peer in stage.peers.items()
+        }
+
+    def _agreed(self, peer: Peer) -> Negotiated:
+        """What both OPENs would agree on, taking the other side for one that can all that we can."""
+        node = self.nodes.get(peer.node or self.node_at(peer.address))
+        if node is not None:
+            their_id = router_id(self.setting.config(node.name).bgp, node)
+        else:
+            their_id = str(peer.address) if peer.address.version == 4 else "0.0.0.1"
+        restart = peer.graceful_restart
+        return Negotiated(
+            asn=peer.asn,
+            router_id=their_id,
+            asn4=True,
+            message_size=4096,
+            hold_time=peer.hold_time,
+            families=peer.families,
+            extended_nexthop=peer.extended_nexthop,
+            route_refresh=True,
+            restart=PeerRestart(
+                restarting=False,
+                notification=True,
+                restart_time=restart.restart_time,
+                forwarding=peer.families,
+                families=peer.families,
+            )
+            if restart is not None
+            else None,
+        )
+
+    # --- hearing --------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Let those who relay hear everybody until they have nothing new to say."""
+        for _ in range(ROUNDS):
+            changed = False
+            for stage in self._relays.values():
+                self._hear(stage)
+                if stage.decide():
+                    self._note(stage)
+                    changed = True
+            if self._outsiders:
+                before, self._outsiders = self._outsiders, _outside_reflectors(self)
+                changed |= _said(before) != _said(self._outsiders)
+            if not changed:
+                return
+
+    def _hear(self, stage: Stage) -> None:
+        for name, peer in stage.peers.items():
+            end = self.other_end(peer)
+            if end is not None and end.asn == peer.local_asn and end.local_asn == peer.asn:
+                stage.hear(name, end.voice, end.called)
+
+
+Outsiders = dict[Address, dict[Address, End]]
+"""Reflectors that are no nodes, by address, and what each tells which client."""
+
+
+def _outside_reflectors(cluster: Cluster) -> Outsiders:
+    """Reflectors that are no nodes reflect as RFC 4456 §8 has it: what a client says, they tell all others."""
+    clients: dict[Address, list[tuple[Address, Between, str]]] = {}
+    for name, held in cluster.ends.items():
+        for mine, theirs in held:
+            if not cluster.node_at(theirs):
+                clients.setdefault(theirs, []).append((mine, (mine, theirs), name))
+    return {
+        address: found
+        for address, members in clients.items()
+        if (found := _reflected(cluster, address, members))
+    }
+
+
+def _reflected(
+    cluster: Cluster, address: Address, members: list[tuple[Address, Between, str]]
+) -> dict[Address, End]:
+    internal = [m for m in members if cluster.ends[m[2]][m[1]].reflected]
+    cluster_id = address.packed[-4:]
+    blocks = []
+    for _, between, name in internal:
+        node = cluster.nodes[name]
+        originator = _quad(router_id(cluster.setting.config(name).bgp, node))
+        for block in cluster.ends[name][between].voice.blocks:
+            said = block.attributes
+            attributes = replace(
+                said,
+                originator_id=said.originator_id or originator,
+                cluster_list=(cluster_id, *said.cluster_list),
+            )
+            blocks.append(Block(block.family, attributes, block.nlris, name))
+    voice = Voice(tuple(blocks))
+    return {
+        mine: End(voice, PeerName(name), end.local_asn, end.asn, reflected=False)
+        for mine, between, name in internal
+        if (end := cluster.ends[name][between])
+    }
+
+
+def _end(stage: Stage, name: PeerName, peer: Peer) -> End:
+    return End(stage.voice(name), name, peer.asn, peer.local_asn, peer.kind is PeerKind.REFLECTOR)
+
+
+def _quad(text: str) -> bytes:
+    return bytes(map(int, text.split(".")))
+
+
+def _said(outsiders: Outsiders) -> dict[Address, list[tuple[Block, ...]]]:
+    return {a: [end.voice.blocks for end in found.values()] for a, found in outsiders.items()}

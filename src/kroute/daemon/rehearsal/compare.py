@@ -1,0 +1,322 @@
+"""One node before and after: what differs, and what an operator should be told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from difflib import unified_diff
+from typing import Any
+
+from kroute.codec.config.decode import camel
+from kroute.codec.frames import SessionParameters
+from kroute.daemon.control import RESTART_ONLY
+from kroute.daemon.rehearsal.cluster import Cluster
+from kroute.daemon.rehearsal.stage import Stage, Voice
+from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
+from kroute.model.fib import Nexthops
+from kroute.model.net import Family, Nlri, address_of, prefix_of
+from kroute.model.rehearsal import (
+    AnnouncementChange,
+    Caution,
+    Change,
+    NodeReport,
+    RouteChange,
+    SessionChange,
+)
+
+SECRET = ("password",)
+"""Parameters whose values are never shown."""
+
+SHARE = 0.1
+"""Share of a node's routes that may go without a word of its own."""
+
+Table = dict[tuple[Family, Nlri], Attributes]
+
+
+def compare(name: str, before: Cluster | None, after: Cluster) -> NodeReport:
+    """All that changes on one node. ``before`` None: there was no cluster."""
+    old = before.stage(name) if before is not None and name in before.nodes else None
+    new = after.stage(name) if name in after.nodes else None
+    sessions, routes = tuple(_sessions(old, new)), tuple(_routes(old, new))
+    told, conflist = tuple(_announcements(old, new)), _conflist(old, new)
+    changed = bool(sessions or routes or told or conflist)
+    change = Change.CHANGED if changed else Change.SAME
+    if old is None or new is None:
+        change = Change.ADDED if old is None else Change.REMOVED
+    return NodeReport(
+        node=name,
+        change=change,
+        sessions_before=len(_held(old)),
+        sessions_after=len(_held(new)),
+        routes_before=_count(old),
+        routes_after=_count(new),
+        sessions=sessions,
+        announcements=told,
+        routes=routes,
+        conflist=conflist,
+        cautions=tuple(sorted(_cautions(old, new, before, after, sessions))),
+    )
+
+
+def _held(stage: Stage | None) -> dict[PeerName, SessionParameters]:
+    return stage.sessions() if stage is not None else {}
+
+
+def _count(stage: Stage | None) -> int:
+    return sum(map(len, stage.kernel.values())) if stage is not None else 0
+
+
+# --- sessions -----------------------------------------------------------------------------------------
+
+
+def _sessions(old: Stage | None, new: Stage | None) -> Iterator[SessionChange]:
+    """Sessions that differ, those that differ alike together."""
+    was, will = _held(old), _held(new)
+    groups: dict[tuple[Change, tuple[str, ...]], list[str]] = {}
+    for name in sorted({*was, *will}):
+        if name not in was:
+            assert new is not None
+            found = Change.ADDED, _described(new.peers[name])
+        elif name not in will:
+            assert old is not None
+            found = Change.REMOVED, _described(old.peers[name])
+        else:
+            assert old is not None
+            assert new is not None
+            found = _differing(was[name], will[name], old.peers[name], new.peers[name])
+        if found[0] is not Change.SAME:
+            groups.setdefault(found, []).append(name)
+    for (change, because), names in groups.items():
+        yield SessionChange(change=change, peers=tuple(names), because=because)
+
+
+def _described(peer: Peer) -> tuple[str, ...]:
+    if peer.node:
+        return (f"{peer.kind.value}, AS {peer.asn}",)
+    return (f"{peer.kind.value}, {peer.address}, AS {peer.asn}",)
+
+
+def _differing(
+    was: SessionParameters, will: SessionParameters, peer: Peer, now: Peer
+) -> tuple[Change, tuple[str, ...]]:
+    """Whether a session is reset is the daemon's own answer; which parameters differ is added to it."""
+    if was == will and peer == now:
+        return Change.SAME, ()
+    differing = tuple(_differences(was, will))
+    if not was.same_session(will):
+        return Change.RESET, differing
+    words = {w.split(" ", 1)[0] for w in differing}
+    more = (d for d in _differences(peer, now) if d.split(" ", 1)[0] not in words)
+    return Change.CHANGED, (*differing, *more)
+
+
+def _differences(was: Any, will: Any) -> Iterator[str]:
+    for each in fields(was):
+        one, two = getattr(was, each.name), getattr(will, each.name)
+        if one == two:
+            continue
+        key = camel(each.name)
+        yield key if each.name in SECRET else f"{key} {_words(one)} → {_words(two)}"
+
+
+def _words(value: Any) -> str:
+    if value is None or value == "" or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return "+".join(map(_words, value))
+    if isinstance(value, Family):
+        return value.label
+    return str(value)
+
+
+# --- what is told -------------------------------------------------------------------------------------
+
+
+def _announcements(old: Stage | None, new: Stage | None) -> Iterator[AnnouncementChange]:
+    """What peers with a session before and after are told anew, those who are told alike together."""
+    if old is None or new is None:
+        return
+    pairs: dict[tuple[Voice, Voice], list[str]] = {}
+    for name in sorted(old.sessions().keys() & new.sessions().keys()):
+        pairs.setdefault((old.voice(name), new.voice(name)), []).append(name)
+    for (was, will), names in pairs.items():
+        if was.blocks == will.blocks:
+            continue
+        before, now = _table(was), _table(will)
+        yield from _told(names, before, now)
+
+
+def _told(names: list[str], before: Table, now: Table) -> Iterator[AnnouncementChange]:
+    announced, withdrawn = now.keys() - before.keys(), before.keys() - now.keys()
+    changed = {k for k in before.keys() & now.keys() if before[k] != now[k]}
+    if announced or withdrawn or changed:
+        yield AnnouncementChange(
+            peers=tuple(names),
+            announced=_prefixes(announced),
+            withdrawn=_prefixes(withdrawn),
+            changed=_prefixes(changed),
+        )
+
+
+def _table(voice: Voice) -> Table:
+    return {(b.family, n): b.attributes for b in voice.blocks for n in b.nlris}
+
+
+def _prefixes(keys: Iterable[tuple[Family, Nlri]]) -> tuple[str, ...]:
+    return tuple(str(prefix_of(*key)) for key in sorted(keys, key=_order))
+
+
+def _order(key: tuple[Family, Nlri]) -> tuple[int, bytes, int]:
+    return int(key[0]), key[1][1:], key[1][0]
+
+
+# --- what is installed --------------------------------------------------------------------------------
+
+
+def _routes(old: Stage | None, new: Stage | None) -> Iterator[RouteChange]:
+    for family in Family:
+        was = old.kernel[family] if old is not None else {}
+        will = new.kernel[family] if new is not None else {}
+        if was == will:
+            continue
+        for nlri in sorted(was.keys() | will.keys(), key=lambda n: (n[1:], n[0])):
+            before, now = was.get(nlri), will.get(nlri)
+            if before == now:
+                continue
+            change = Change.REPLACED
+            if before is None or now is None:
+                change = Change.ADDED if before is None else Change.REMOVED
+            prefix = str(prefix_of(family, nlri))
+            yield RouteChange(change=change, prefix=prefix, before=_legs(before), after=_legs(now))
+
+
+def _legs(nexthops: Nexthops | None) -> tuple[str, ...]:
+    if nexthops == ():
+        return ("blackhole",)
+    return tuple(
+        f"via {address_of(leg.gateway)}" if leg.gateway else "on link" for leg in nexthops or ()
+    )
+
+
+def _conflist(old: Stage | None, new: Stage | None) -> tuple[str, ...]:
+    """The conflist's own lines that differ. A node that leaves keeps its file."""
+    if new is None:
+        return ()
+    was, will = old.conflist_text() if old is not None else "", new.conflist_text()
+    if was == will:
+        return ()
+    lines = unified_diff(was.splitlines(), will.splitlines(), "before", "after", n=1, lineterm="")
+    return tuple(line for line in lines if line[:3] not in ("---", "+++"))
+
+
+# --- what to think of it ------------------------------------------------------------------------------
+
+
+def _cautions(
+    old: Stage | None,
+    new: Stage | None,
+    before: Cluster | None,
+    after: Cluster,
+    sessions: tuple[SessionChange, ...],
+) -> Iterator[Caution]:
+    if new is None:
+        return
+    name = new.name
+
+    def caution(code: str, text: str) -> Caution:
+        return Caution(node=name, code=code, text=text)
+
+    for code, text in (
+        *_lost_peers(old, new),
+        *_lost_routes(old, new),
+        *_one_sided(new, after),
+        *_all_reset(old, new, sessions),
+        *_restart(name, before, after),
+        *_new_problems(old, new),
+    ):
+        yield caution(code, text)
+
+
+def _lost_peers(old: Stage | None, new: Stage) -> Iterator[tuple[str, str]]:
+    if old is None:
+        return
+    had, has = len(old.sessions()), len(new.sessions())
+    if had and not has:
+        yield "no-peer-left", f"would have no session left (has {had})"
+    clients = [sum(p.kind is PeerKind.CLIENT for p in s.peers.values()) for s in (old, new)]
+    if clients[0] and not clients[1]:
+        yield "no-client", f"would reflect for nobody any more (has {clients[0]} clients)"
+
+
+def _lost_routes(old: Stage | None, new: Stage) -> Iterator[tuple[str, str]]:
+    """Routes that go, but for those to nodes that go themselves: to nodes that stay, or a share of all."""
+    if old is None:
+        return
+    owned, owns = old.control.desired.owners, new.control.desired.owners
+    lost = [
+        k
+        for k in ((f, n) for f in Family for n in old.kernel[f] if n not in new.kernel[f])
+        if k not in owned or k in owns
+    ]
+    nodes = {owns[k] for k in lost if k in owns}
+    share = f"{len(lost)} of its {_count(old)} kernel routes go"
+    if nodes:
+        who = next(iter(nodes)) if len(nodes) == 1 else f"{len(nodes)} other nodes"
+        yield "unreachable", f"would no longer reach {who}: {share}"
+    elif lost and len(lost) >= SHARE * _count(old):
+        yield "routes-lost", f"would lose routes: {share}"
+
+
+def _one_sided(new: Stage, after: Cluster) -> Iterator[tuple[str, str]]:
+    """Sessions that one end wants and the other does not, or not so."""
+    unwanted, mismatched = [], []
+    for name, peer in new.peers.items():
+        if not after.is_played(peer):
+            continue
+        end = after.other_end(peer)
+        if end is None:
+            unwanted.append(name.removeprefix("node/"))
+        elif (end.asn, end.local_asn) != (peer.local_asn, peer.asn):
+            mismatched.append(name.removeprefix("node/"))
+    if unwanted:
+        yield "one-sided", f"would wait in vain for {_some(unwanted)}: no session wanted there"
+    if mismatched:
+        yield "one-sided", f"would disagree about AS numbers with {_some(mismatched)}"
+
+
+def _all_reset(
+    old: Stage | None, new: Stage, sessions: tuple[SessionChange, ...]
+) -> Iterator[tuple[str, str]]:
+    if old is None:
+        return
+    kept = old.sessions().keys() & new.sessions().keys()
+    reset = [name for s in sessions if s.change is Change.RESET for name in s.peers]
+    if len(kept) > 1 and len(reset) == len(kept):
+        helped = all(new.peers[PeerName(n)].graceful_restart for n in reset)
+        stay = "; graceful restart keeps its routes meanwhile" if helped else ""
+        yield "all-reset", f"all its {len(reset)} sessions would start again at once{stay}"
+
+
+def _restart(name: str, before: Cluster | None, after: Cluster) -> Iterator[tuple[str, str]]:
+    if before is None:
+        return
+    old, new = before.setting.config(name), after.setting.config(name)
+    parts = [camel(p) for p in RESTART_ONLY if getattr(old, p) != getattr(new, p)]
+    if parts:
+        yield "restart-needed", f"{_some(parts)}: read at start only, needs a restart of the daemon"
+
+
+def _new_problems(old: Stage | None, new: Stage) -> Iterator[tuple[str, str]]:
+    """Problems of the plan that there are not now; those about the cluster are seen by every node alike."""
+    known = set(old.control.desired.problems) if old is not None else set()
+    for problem in new.control.desired.problems:
+        if problem not in known:
+            where = f"{problem.object} {problem.field}".strip()
+            yield "problem", f"{where}: {problem.reason}"
+
+
+def _some(names: Iterable[str], shown: int = 3) -> str:
+    """A few names, and how many more."""
+    found = list(names)
+    more = f" and {len(found) - shown} more" if len(found) > shown else ""
+    return ", ".join(found[:shown]) + more

@@ -1,0 +1,189 @@
+"""One node, played: the daemon's own control half, road and tables, with nothing outside.
+
+The speaker is this class, which holds sessions in a dictionary; so is the kernel. What the node tells its peers is read
+from its Adj-RIB-Out as a :class:`Voice`, and what it hears goes into its Adj-RIB-In, as an UPDATE's decoded steps do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from kroute.codec.conflist import render
+from kroute.codec.frames import SessionParameters
+from kroute.daemon.control import Control
+from kroute.daemon.keyring import Key, Keyring
+from kroute.daemon.road import Road
+from kroute.drivers.speaker import Up
+from kroute.model.bgp import Attributes, Negotiated, Peer, PeerName
+from kroute.model.cni import Conflist
+from kroute.model.config import Cni
+from kroute.model.fib import Nexthops
+from kroute.model.net import Address, Family, Nlri
+from kroute.model.state import Observed
+from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.routing import Routing
+
+
+class Block(NamedTuple):
+    """Prefixes of one family announced with equal attributes. ``source`` is who said it to the one who says it on,
+    and is not told it again; empty for what a node announces of its own.
+    """
+
+    family: Family
+    attributes: Attributes
+    nlris: tuple[Nlri, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """What peers of equal export rules are told. Compared by identity: an unchanged one need not be heard again."""
+
+    blocks: tuple[Block, ...] = ()
+
+
+SILENCE = Voice()
+"""The voice of who says nothing."""
+
+
+class NamedKeys(Keyring):
+    """Stands for the files of TCP MD5 keys, which need not be where a rehearsal is: each file's key is its name."""
+
+    def key(self, path: str) -> Key:
+        """A key that is another one where the file is another one."""
+        return Key(path[-80:])
+
+    def keep(self, paths: Set[str]) -> None:
+        """Nothing is kept."""
+
+
+class QuietRoad(Road):
+    """A road whose UPDATEs need not be sent: what has been told is read from the Adj-RIB-Out."""
+
+    def tell(self, tell: Tell) -> None:
+        """Nothing is sent."""
+
+
+class Stage:
+    """A node that has planned what it observes."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.name = observed.me
+        self.kernel: dict[Family, dict[Nlri, Nexthops]] = {f: {} for f in Family}
+        self.conflist: Conflist | None = None
+        self.routing = Routing(now=0.0, legs=observed.config.bgp.multipath, deferral=0.0)
+        self.road = QuietRoad(self.routing, self, self, lambda: 0.0)
+        self.control = Control(observed, self.road, self._want, lambda: 0.0, NamedKeys())
+        self.control.replan()
+        self._heard: dict[PeerName, Voice] = {}
+        self._voices: dict[int, tuple[AdjRibOut, Voice]] = {}
+
+    # --- what it wants --------------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> Mapping[PeerName, Peer]:
+        """The peers of its plan."""
+        return self.control.desired.peers
+
+    def sessions(self) -> dict[PeerName, SessionParameters]:
+        """The sessions that its speaker is asked to hold."""
+        return {name: told for name, (_, told) in self.road.sessions.items()}
+
+    def conflist_text(self) -> str:
+        """The conflist as its file would say it; empty where none is written."""
+        return render(self.conflist).decode() if self.conflist is not None else ""
+
+    def _want(self, wanted: tuple[Cni, Conflist]) -> None:
+        self.conflist = wanted[1]
+
+    # --- what it tells and hears ----------------------------------------------------------------------
+
+    def rise(self, agreed: Mapping[PeerName, Negotiated]) -> None:
+        """Sessions come up."""
+        held = self.road.sessions
+        self.road.on_events([Up(held[name][0], found) for name, found in agreed.items()])
+
+    def voice(self, name: PeerName) -> Voice:
+        """What a peer is told, but for what came from itself."""
+        out = self.routing.peers[name].out
+        if out is None:
+            return SILENCE
+        known = self._voices.get(id(out))
+        if known is None or known[0] is not out:
+            known = self._voices[id(out)] = (out, Voice(_blocks(out)))
+        return known[1]
+
+    def relays(self) -> bool:
+        """Whether what it hears can change what it tells a node."""
+        return any(
+            state.out is not None and state.peer.node and self.routing.passes_on_to(state.out.rules)
+            for state in self.routing.peers.values()
+        )
+
+    def hear(self, name: PeerName, voice: Voice, called: str) -> None:
+        """A peer, to whom this node is known as ``called``, says this and nothing else."""
+        if self._heard.get(name) is voice:
+            return
+        state, rib = self.routing.peers[name], self.routing.rib
+        blocks = [b for b in voice.blocks if b.source != called]
+        if name in self._heard:
+            for family, table in state.adj_in.tables.items():
+                said = {n for b in blocks if b.family is family for n in b.nlris}
+                rib.forget(state.adj_in, family, [n for n in table if n not in said])
+        for family, attributes, nlris, _ in blocks:
+            if family in state.peer.families:
+                rib.learn(state.adj_in, family, rib.judge(state.adj_in, attributes), nlris)
+        self._heard[name] = voice
+
+    def decide(self) -> bool:
+        """Let what was heard have its consequences; whether anything that is told may have changed."""
+        self.road.flush()
+        before, self._voices = self._voices, {}
+        changed = False
+        for key, (out, voice) in before.items():
+            fresh = Voice(_blocks(out))
+            same = fresh.blocks == voice.blocks
+            self._voices[key] = (out, voice if same else fresh)
+            changed |= not same
+        return changed
+
+    # --- the speaker's and the kernel's part ----------------------------------------------------------
+
+    def add(self, index: int, parameters: SessionParameters) -> None:
+        """A session is to be held; the road remembers which."""
+
+    def remove(self, index: int, *, subcode: int = 0) -> None:
+        """A session is to end; the road forgets it."""
+
+    def reset(self, index: int, *, code: int, subcode: int, data: bytes = b"") -> None:
+        """A session is to start again; nobody here sends what would make it so."""
+
+    def send(self, indexes: Iterable[int], messages: bytes) -> None:
+        """Nothing is sent."""
+
+    def update(self, family: Family, changes: Mapping[Nlri, Nexthops | None]) -> None:
+        """Routes change in the kernel, where the node installs any."""
+        if not self.control.observed.config.fib.enabled:
+            return
+        table = self.kernel[family]
+        for nlri, legs in changes.items():
+            if legs is None:
+                table.pop(nlri, None)
+            else:
+                table[nlri] = legs
+
+
+def _blocks(out: AdjRibOut) -> tuple[Block, ...]:
+    """An Adj-RIB-Out as announcements: prefixes by attributes and by who said them."""
+    found: dict[tuple[int, str], tuple[Family, Any, list[Nlri]]] = {}
+    for family, table in out.tables.items():
+        for nlri, (attributes, source) in table.items():
+            found.setdefault((id(attributes), source), (family, attributes, []))[2].append(nlri)
+    return tuple(Block(f, a, tuple(n), source) for (_, source), (f, a, n) in found.items())
+
+
+def ends(peer: Peer) -> tuple[Address, Address]:
+    """Both ends of a session, ours first."""
+    return peer.local_address, peer.address
