@@ -188,7 +188,8 @@ def test_an_external_peer_is_believed_only_what_the_configuration_says(site: Sit
         ("none", ["203.0.113.0/24"], {"203.0.113.0/24"}),
         ("defaultRoute", [], {"0.0.0.0/0"}),
         ("podCidrs", [], {pods}),
-        ("all", [], {"0.0.0.0/0", NET4, "203.0.113.0/24", pods}),
+        ("all", [], {"0.0.0.0/0", NET4, "203.0.113.0/24"}),
+        ("all", [pods], {"0.0.0.0/0", NET4, "203.0.113.0/24", pods}),
         ("none", [], set()),
     ):
         changed = peer("p0", 65001, accept=accept, acceptPrefixes=prefixes)

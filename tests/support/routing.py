@@ -6,7 +6,7 @@ link with us, 192.0.2.1 and 2001:db8::1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -30,6 +30,7 @@ from kroute.model.net import Address, Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.state import Origination
 from kroute.plan.adj_out import Tell
+from kroute.plan.paths import Path
 from kroute.plan.policy import (
     EVERYTHING,
     UNASKED,
@@ -185,11 +186,24 @@ class Checked:
         assert peer.name in self.peers
         return self.verdicts.get((family, nlri), UNASKED)
 
-    def differs(self, before: OriginCheck) -> frozenset[tuple[Family, Nlri]] | None:
+    def related(self, family: Family, nlris: Iterable[Nlri]) -> list[Nlri]:
+        return [nlri for nlri in nlris if (family, nlri) in self.verdicts]
+
+    def differs(self, before: OriginCheck) -> Unequal | None:
         if not isinstance(before, Checked):
             return None
         keys = {*self.verdicts, *before.verdicts}
-        return frozenset(k for k in keys if self.verdicts.get(k) != before.verdicts.get(k))
+        return Unequal({k for k in keys if self.verdicts.get(k) != before.verdicts.get(k)})
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """The prefixes about which two checks differ."""
+
+    keys: set[tuple[Family, Nlri]]
+
+    def among(self, family: Family, table: Mapping[Nlri, Path]) -> list[Nlri]:
+        return [nlri for nlri in table if (family, nlri) in self.keys]
 
 
 @dataclass

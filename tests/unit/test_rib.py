@@ -412,7 +412,7 @@ def test_nothing_is_left_of_a_peer_that_is_no_longer_wanted():
 # --- the origin check stage -------------------------------------------------------------------------
 
 OTHER = "10.244.3.0/24"
-THEIRS = OriginVerdict(OriginState.INVALID, Reason(Why.NOT_ACCEPTED, "n3 owns it"))
+THEIRS = OriginVerdict(OriginState.INVALID, Reason(Why.ORIGIN_HIJACK, "n3 owns it"), refused=True)
 GOOD = OriginVerdict(OriginState.VALID)
 
 

@@ -23,6 +23,7 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
 from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
+from kroute.plan.origin import origin_check
 from kroute.plan.policy import UNRULED, ImportRules, PeerRules, Self, acceptance, quad
 from kroute.plan.resolve import Resolver
 
@@ -110,6 +111,10 @@ class Control:
             peers = {n: s.peer for n, s in routing.peers.items()} | peers
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
         routing.set_peers(peers, {n: self._rules(p) for n, p in peers.items()}, now)
+        if desired.complete:
+            # Else the last known truth stays: a list that lacks us says nothing about others either.
+            before = routing.rib.origin_check
+            routing.set_origin_check(origin_check(self.observed, desired.owners, before))
         routing.set_originations(desired.originations, desired.complete)
         self._road.set_sessions(self._sessions(peers))
         self._road.flush()

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from kroute import __version__
 from kroute.daemon.kni import metrics as kni_metrics
 from kroute.model.net import Family
+from kroute.plan.origin_report import tally
 
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
@@ -98,6 +99,14 @@ class _Reader(Collector):
         for family in Family:
             metric.add_metric([family.label], len(rib.loc[family]))
         yield metric
+        origins = GaugeMetricFamily(
+            "kroute_rib_origins",
+            "Paths of peers by what the origin check says; the reason where that is invalid.",
+            labels=["state", "reason"],
+        )
+        for (state, why), count in sorted(tally(self._daemon.routing).items()):
+            origins.add_metric([state.value, why], count)
+        yield origins
 
     def _fib(self) -> Iterator[Metric]:
         state = self._daemon.desk.fib_state()

@@ -58,6 +58,14 @@ class Accept(StrEnum):
     ALL = "all"
 
 
+class OriginMode(StrEnum):
+    """What becomes of a path whose announcer does not own its prefix."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticInventory:
     """Nodes from files."""
@@ -247,6 +255,16 @@ class Peering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OriginCheck:
+    """Whether who announces a prefix owns it, as Kubernetes says."""
+
+    mode: OriginMode = OriginMode.ENFORCE
+    """`enforce`: what is not its announcer's is refused; `warn`: taken, but reported; `off`: not asked."""
+    cluster_ranges: tuple[Prefix, ...] = ()
+    """The cluster's own ranges besides the podCIDRs, such as that of its services: not taken from outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fib:
     """The kernel's forwarding table."""
 
@@ -385,6 +403,8 @@ class Config:
     """What all sessions share."""
     peering: Peering = field(default_factory=Peering)
     """Who peers with whom."""
+    origin_check: OriginCheck = field(default_factory=OriginCheck)
+    """Whether who announces a prefix owns it."""
     fib: Fib = field(default_factory=Fib)
     """The kernel's forwarding table."""
     cni: Cni = field(default_factory=Cni)

@@ -15,7 +15,8 @@ class Outcome:
 
     ``refusal`` is the reason of a no, None for a yes. ``rules`` names the rules that matched, in order, each as
     ``policy/rule``; the last one decided. ``attributes`` replace the received ones (None: as received).
-    ``weight`` is that of the path's leg in an ECMP route, 1 to 256. ``origin`` is what the origin check said.
+    ``weight`` is that of the path's leg in an ECMP route, 1 to 256. ``origin`` is what the origin check said, and
+    ``objection`` why it called the path invalid, also where it lets it pass (mode ``warn``).
     """
 
     refusal: Reason | None = None
@@ -23,6 +24,7 @@ class Outcome:
     attributes: Attributes | None = None
     weight: int = 1
     origin: OriginState = OriginState.UNKNOWN
+    objection: Reason | None = None
 
 
 PLAIN = Outcome()

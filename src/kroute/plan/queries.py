@@ -13,11 +13,13 @@ from typing import Any
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, Prefix, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
-from kroute.model.policies import OriginClass
+from kroute.model.policies import OriginClass, OriginState
 from kroute.model.problem import Problem, Severity
+from kroute.model.reason import Reason
 from kroute.model.state import Desired, Observed
 from kroute.model.topology import Role
 from kroute.plan.decision import explain
+from kroute.plan.origin_report import origin_problems
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.routing import PeerState, Routing
 
@@ -96,6 +98,7 @@ def _route(routing: Routing, family: Family, nlri: Nlri) -> Answer:
         "local": bool(selection and selection.best.is_local),
         "paths": len(verdicts),
         "stale": any(_is_stale(routing, p, family, nlri) for p, _ in used),
+        "origin": selection.best.outcome.origin.value if selection else "",
         "why": why.why.value,
         "reason": why.text,
     }
@@ -109,6 +112,7 @@ def _unused(routing: Routing, family: Family, nlri: Nlri) -> Iterator[Answer]:
                 "family": family.label,
                 "from": path.source.name,
                 "nexthop": _address(path),
+                "origin": path.outcome.origin.value,
                 "why": why.why.value,
                 "reason": why.text,
             }
@@ -174,6 +178,7 @@ def problems(
     found = [*desired.problems]
     for state in routing.peers.values():
         found += _session_problems(state, now, patience)
+        found += origin_problems(state)
     return tuple(sorted(found, key=lambda p: (p.severity, p.object, p.field, p.reason)))
 
 
@@ -217,10 +222,10 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
     found = prefix_of(family, nlri)
     verdicts = explain(routing.rib.rivals(family, nlri), routing.rib.legs)
     selection = routing.rib.loc[family].get(nlri)
-    story += [
-        f"{found} from {p.describe()}: {'used' if used else 'not used'}, {reason.text}"
-        for p, used, reason in verdicts
-    ]
+    for path, used, reason in verdicts:
+        what = "used" if used else "not used"
+        story.append(f"{found} from {path.describe()}: {what}, {reason.text}")
+        story += _origin(path, reason)
     story.append(_outcome(routing, family, nlri, selection))
     return {
         "prefix": str(found),
@@ -232,12 +237,22 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
                 "from": p.source.name,
                 "nexthop": _address(p),
                 "used": used,
+                "origin": p.outcome.origin.value,
                 "why": r.why.value,
                 "reason": r.text,
             }
             for p, used, r in verdicts
         ],
     }
+
+
+def _origin(path: Path, said: Reason) -> Iterator[str]:
+    """What the origin check has to say, where the verdict does not say it."""
+    origin, objection = path.outcome.origin, path.outcome.objection
+    if objection is not None and objection != said:
+        yield f"the origin check calls it invalid: {objection.text}"
+    elif origin is OriginState.VALID:
+        yield "the origin check calls it valid: it leads to the node that owns it"
 
 
 def _covering(routing: Routing, family: Family, prefix: Prefix) -> Nlri | None:

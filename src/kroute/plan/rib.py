@@ -8,7 +8,7 @@ increments end in the same tables; a property test holds them to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes, Peer
@@ -16,7 +16,15 @@ from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.plan.decision import select
 from kroute.plan.paths import Path, Selection, Source
-from kroute.plan.policy import TAKE_ALL, UNCHECKED, ImportRules, OriginCheck, Self, import_refusal
+from kroute.plan.policy import (
+    TAKE_ALL,
+    UNCHECKED,
+    Concern,
+    ImportRules,
+    OriginCheck,
+    Self,
+    import_refusal,
+)
 from kroute.plan.resolve import Resolver
 
 BULK = 8
@@ -312,19 +320,18 @@ class Rib:
         """The origin check has new data: judge again the stored announcements that it may see differently."""
         changed, before = check.differs(self.origin_check), self.origin_check
         self.origin_check = check
-        some = None if changed is None else _by_family(changed)
         for rib in ribs:
             peer = rib.source.peer
             if peer is None or not (before.applies(peer) or check.applies(peer)):
                 continue
             same_peers = before.applies(peer) and check.applies(peer)
-            self.recheck(rib, some if same_peers else None)
+            self.recheck(rib, changed if same_peers else None)
 
-    def recheck(self, rib: AdjRibIn, nlris: Mapping[Family, Iterable[Nlri]] | None = None) -> None:
-        """Send a peer's stored announcements through its import pipeline again; None: all prefixes, else these."""
+    def recheck(self, rib: AdjRibIn, only: Concern | None = None) -> None:
+        """Send a peer's stored announcements through its import pipeline again, ``only`` some of them if asked so."""
         self.take_over(rib)
         for family, table in rib.tables.items():
-            some = table if nlris is None else [n for n in nlris.get(family, ()) if n in table]
+            some: Iterable[Nlri] = table if only is None else only.among(family, table)
             by_block: dict[int, tuple[Path, list[Nlri]]] = {}
             for nlri in some:
                 block = table[nlri].base
@@ -359,13 +366,6 @@ class Rib:
             self._dirty[family].update(
                 (nlri, None) for nlri, path in table.items() if id(path) in changed
             )
-
-
-def _by_family(prefixes: Iterable[tuple[Family, Nlri]]) -> dict[Family, list[Nlri]]:
-    found: dict[Family, list[Nlri]] = {f: [] for f in Family}
-    for family, nlri in prefixes:
-        found[family].append(nlri)
-    return found
 
 
 def _with(rivals: Candidates, path: Path) -> Candidates:

@@ -96,6 +96,8 @@ class Routing:
 
     def set_origin_check(self, check: OriginCheck) -> None:
         """Take over who may announce what; stored announcements that it judges differently change at once."""
+        if check is self.rib.origin_check:
+            return
         self.rib.check_origins((p.adj_in for p in self.peers.values()), check)
 
     def set_self(

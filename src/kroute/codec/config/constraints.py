@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from typing import Any, Final
 
-from kroute.model.config import Cni, Config, PeerConfig, PeerGroup, Peering, PeerKeys
+from kroute.model.config import (
+    Cni,
+    Config,
+    OriginCheck,
+    PeerConfig,
+    PeerGroup,
+    Peering,
+    PeerKeys,
+)
 from kroute.model.net import family_of
 from kroute.model.peering import effective_peers
 
@@ -157,6 +165,8 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
             yield from _names("peers", part.peers)
             yield from _names("groups", part.groups)
             yield from _inherited(part)
+        case OriginCheck():
+            yield from _cluster_ranges(part)
         case Cni():
             yield from _plugins(part)
         case Config():
@@ -211,6 +221,12 @@ def _inherited(peering: Peering) -> Iterator[tuple[Path, str]]:
             for below, reason in _peer(whole):
                 both = f"peer {peer.name!r} with what its group {peer.group!r} says"
                 yield (*where, *below), f"{reason} ({both})"
+
+
+def _cluster_ranges(check: OriginCheck) -> Iterator[tuple[Path, str]]:
+    for i, prefix in enumerate(check.cluster_ranges):
+        if not prefix.prefixlen:
+            yield ("clusterRanges", i), f"{prefix} is everything there is, not the cluster's"
 
 
 def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:

@@ -25,7 +25,14 @@ from kroute.plan.policy.imports import (
     acceptance,
 )
 from kroute.plan.policy.loops import Self, import_refusal
-from kroute.plan.policy.origin import UNASKED, UNCHECKED, OriginCheck, OriginVerdict, Unchecked
+from kroute.plan.policy.origin import (
+    UNASKED,
+    UNCHECKED,
+    Concern,
+    OriginCheck,
+    OriginVerdict,
+    Unchecked,
+)
 
 __all__ = [
     "DEFAULT_ROUTE",
@@ -37,6 +44,7 @@ __all__ = [
     "UNCHECKED",
     "UNRULED",
     "Acceptance",
+    "Concern",
     "ExportRules",
     "ImportRules",
     "OriginCheck",

@@ -22,7 +22,7 @@ from kroute.model.policies import OriginState
 from kroute.model.reason import Reason, Why
 from kroute.plan.outcome import PLAIN, Outcome
 from kroute.plan.paths import Path
-from kroute.plan.policy.origin import UNASKED, OriginCheck
+from kroute.plan.policy.origin import UNASKED, OriginCheck, OriginVerdict
 
 DEFAULT_ROUTE: Nlri = b"\0"
 
@@ -73,27 +73,35 @@ class ImportRules:
         return self.acceptance.exact is None
 
     def outcomes(
-        self, path: Path, check: OriginCheck | None, family: Family, nlris: Iterable[Nlri]
+        self, path: Path, check: OriginCheck | None, family: Family, nlris: Sequence[Nlri]
     ) -> Iterable[tuple[Outcome, Sequence[Nlri]]]:
         """The prefixes of one announcement by what becomes of them. ``check``: None where it does not apply."""
+        origins = _origins(path, check, family, nlris)
+        if not origins and self.is_plain:
+            return ((PLAIN, nlris),)
         groups: dict[Outcome, list[Nlri]] = {}
         exact, refusal = self.acceptance.exact, self.acceptance.refusal()
-        peer, attributes = path.source.peer, path.attributes
         for nlri in nlris:
-            said = (
-                UNASKED
-                if check is None or peer is None
-                else check.judge(attributes, peer, family, nlri)
-            )
-            no = said.refusal
-            if no is None and exact is not None and (family, nlri) not in exact:
+            said = origins.get(nlri, UNASKED)
+            no = said.reason if said.refused else None
+            if exact is not None and (family, nlri) not in exact:
                 no = refusal
             if no is None and said.state is OriginState.UNKNOWN:
                 outcome = PLAIN
             else:
-                outcome = Outcome(refusal=no, origin=said.state)
+                outcome = Outcome(refusal=no, origin=said.state, objection=said.reason)
             groups.setdefault(outcome, []).append(nlri)
         return groups.items()
+
+
+def _origins(
+    path: Path, check: OriginCheck | None, family: Family, nlris: Sequence[Nlri]
+) -> dict[Nlri, OriginVerdict]:
+    """What the origin check says of those prefixes that it knows something about."""
+    peer, attributes = path.source.peer, path.attributes
+    if check is None or peer is None:
+        return {}
+    return {n: check.judge(attributes, peer, family, n) for n in check.related(family, nlris)}
 
 
 TAKE_ALL = ImportRules()

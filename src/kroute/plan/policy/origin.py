@@ -1,8 +1,8 @@
-"""The origin check stage of the import pipeline: a place that another module fills.
+"""The origin check stage of the import pipeline: a place that :mod:`kroute.plan.origin` fills.
 
-The check is asked once for each prefix and attribute block of a peer that it :meth:`~OriginCheck.applies` to, before
-the named import policy, which can match on the state. A refusal of the check is final: no policy can overrule it.
-Paths of peers that it does not apply to are ``unknown`` and stay on the fast road.
+The check is asked once for each :meth:`~OriginCheck.related` prefix and attribute block of a peer that it
+:meth:`~OriginCheck.applies` to, before the named import policy, which can match on the state. A refusal of the check
+is final: no policy can overrule it. All else is ``unknown``, and stays on the fast road.
 
 To put one in force, or to replace it when its data changed: :meth:`kroute.plan.routing.Routing.set_origin_check`.
 It judges again what :meth:`~OriginCheck.differs` names, of the stored announcements, and nothing else.
@@ -10,25 +10,37 @@ It judges again what :meth:`~OriginCheck.differs` names, of the stored announcem
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kroute.model.bgp import Attributes, Peer
 from kroute.model.net import Family, Nlri
 from kroute.model.policies import OriginState
 from kroute.model.reason import Reason
 
+if TYPE_CHECKING:
+    from kroute.plan.paths import Path
+
 
 class OriginVerdict(NamedTuple):
-    """The state of a path, and the reason where the check itself refuses it (mode ``enforce``).
+    """The state of a path, why it is invalid, and whether the check itself refuses it for that (mode ``enforce``).
 
     Make few of them and hand out the same ones again: paths of equal verdicts share their memory.
     """
 
     state: OriginState
-    refusal: Reason | None = None
+    reason: Reason | None = None
+    refused: bool = False
 
 
 UNASKED = OriginVerdict(OriginState.UNKNOWN)
+
+
+class Concern(Protocol):
+    """Which stored announcements two checks may judge differently."""
+
+    def among(self, family: Family, table: Mapping[Nlri, Path]) -> Sequence[Nlri]:
+        """Those prefixes of a peer's table."""
 
 
 class OriginCheck(Protocol):
@@ -37,13 +49,16 @@ class OriginCheck(Protocol):
     def applies(self, peer: Peer) -> bool:
         """Whether paths of a peer are checked at all."""
 
+    def related(self, family: Family, nlris: Iterable[Nlri]) -> Sequence[Nlri]:
+        """The prefixes that may be anything but unknown. Asked of whole tables: nanoseconds count."""
+
     def judge(
         self, attributes: Attributes, peer: Peer, family: Family, nlri: Nlri
     ) -> OriginVerdict:
         """The verdict on one prefix, with the attributes as received. Asked often: microseconds count."""
 
-    def differs(self, before: OriginCheck) -> frozenset[tuple[Family, Nlri]] | None:
-        """The prefixes that this check may judge differently than the one before it; None: any."""
+    def differs(self, before: OriginCheck) -> Concern | None:
+        """What this check may judge differently than the one before it; None: anything."""
 
 
 class Unchecked:
@@ -52,6 +67,10 @@ class Unchecked:
     def applies(self, peer: Peer) -> bool:
         """No peer."""
         return False
+
+    def related(self, family: Family, nlris: Iterable[Nlri]) -> Sequence[Nlri]:
+        """None of them."""
+        return ()
 
     def judge(
         self,
@@ -63,9 +82,9 @@ class Unchecked:
         """Always unknown."""
         return UNASKED
 
-    def differs(self, before: OriginCheck) -> frozenset[tuple[Family, Nlri]] | None:
-        """None, unless nothing was checked before either."""
-        return frozenset() if isinstance(before, Unchecked) else None
+    def differs(self, before: OriginCheck) -> Concern | None:
+        """Anything may differ; peers that neither check applies to are not looked at."""
+        return None
 
 
 UNCHECKED = Unchecked()
