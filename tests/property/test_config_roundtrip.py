@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from types import NoneType, UnionType
@@ -17,8 +17,9 @@ from kroute.codec.config import dump_config, json_schema, parse_config, plain
 from kroute.codec.config.constraints import CHOICES, PATTERNS, RANGES, REFUSED, objections
 from kroute.codec.config.decode import camel
 from kroute.codec.yaml12 import load
-from kroute.model.config import Config
+from kroute.model.config import Config, PeerConfig
 from kroute.model.net import Address, Prefix
+from kroute.model.selection import AddressFrom
 
 TEXT = st.text(
     st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp"), blacklist_characters="\ufeff\ufffe\uffff")
@@ -80,7 +81,7 @@ def values(kind: Any, key: str) -> st.SearchStrategy[Any]:
         elif choices == set(get_args(Prefix)):
             inner = prefixes()
         else:
-            inner = values(next(iter(choices)), key)
+            inner = st.one_of([values(a, key) for a in args if a is not NoneType])
         return st.none() | inner if NoneType in args else inner
     if origin is tuple:
         return st.lists(values(args[0], key), max_size=3).map(tuple)
@@ -108,7 +109,21 @@ def configs(cls: Any) -> st.SearchStrategy[Any]:
         if field.default is not MISSING:
             chosen = st.just(field.default) | chosen
         made[field.name] = chosen
+    if cls is AddressFrom:
+        one_key = [st.builds(cls, **{key: some}) for key, some in made.items()]
+        return st.one_of(one_key).filter(lambda part: not list(objections(part)))
+    if cls is PeerConfig:
+        where = st.sampled_from(["address", "address_from"])
+        both = st.builds(cls, **made | {"address": HOST4 | HOST6, "asn": values(int, "asn")})
+        return st.builds(only, both, where).filter(lambda part: not list(objections(part)))
     return st.builds(cls, **made).filter(lambda part: not list(objections(part)))
+
+
+def only(peer: PeerConfig, where: str) -> PeerConfig:
+    """The peer with one of its two ways to name an address."""
+    if where == "address" or peer.address_from is None:
+        return replace(peer, address_from=None)
+    return replace(peer, address=None)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

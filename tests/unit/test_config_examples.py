@@ -105,7 +105,7 @@ def test_the_schema_is_valid_and_knows_the_same_keys_as_the_model():
     assert sorted(properties(schema)) == sorted(keys(Config))
     peers = schema["properties"]["peering"]["properties"]["peers"]["items"]
     assert list(peers["properties"]) == [camel(f.name) for f in in_order(PeerConfig)]
-    assert peers["required"] == ["name", "address"]
+    assert peers["required"] == ["name"]
 
 
 @pytest.mark.parametrize(

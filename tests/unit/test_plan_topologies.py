@@ -12,6 +12,7 @@ from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.config import Config, FullMesh, PeerConfig, Peering, RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.model.problem import Problem
+from kroute.model.selection import RemoteAs
 from kroute.model.state import Observed
 from kroute.plan import explicit, plan
 from kroute.plan.sessions import View
@@ -185,7 +186,9 @@ def test_an_external_peer_in_one_breath():
         ({"asn": 64512, "reflector": True}, PeerKind.REFLECTOR),
         ({"local_asn": 65001}, PeerKind.MESH),
         ({"asn": 64512, "local_asn": 65009}, PeerKind.EXTERNAL),
-        ({"reflector": True}, PeerKind.EXTERNAL),
+        ({"asn": RemoteAs.EXTERNAL}, PeerKind.EXTERNAL),
+        ({"asn": RemoteAs.INTERNAL}, PeerKind.MESH),
+        ({"asn": RemoteAs.INTERNAL, "local_asn": 65001, "reflector": True}, PeerKind.REFLECTOR),
     ],
 )
 def test_the_kind_follows_from_the_as_numbers(changes: Any, kind: PeerKind):

@@ -29,6 +29,9 @@ BGP_HEADER_SIZE: Final = 19
 MARKER: Final = b"\xff" * 16
 UPDATE: Final = 2
 
+ANY_ASN: Final = 0
+"""As the AS of a peer: any but ours, learned from its OPEN."""
+
 
 class FrameError(ValueError):
     """The bytes are no frame, or a frame's body is not what its kind promises; the text says which."""

@@ -145,7 +145,7 @@ class Control:
         if peer.kind is not PeerKind.EXTERNAL:
             return UNRULED
         configured = effective_peers(self.observed.config.peering)
-        wanted = next((p for p in configured if f"peer/{p.name}" == peer.name), None)
+        wanted = next((p for p in configured if p.name == peer.configured), None)
         if wanted is None:
             # Not configured any more, but kept while the plan is incomplete (law 2): with what it may say now.
             return PeerRules(imports=self._road.routing.peers[peer.name].adj_in.rules)

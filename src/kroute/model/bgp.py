@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from kroute.model.net import Address, Family, Seconds
 
 Asn = NewType("Asn", int)
 PeerName = NewType("PeerName", str)
 """The stable name of a configured peer: ``node/n2``, ``node/n2/ipv6`` or ``peer/tor1``."""
+
+
+ANY_ASN = Asn(0)
+"""As a peer's AS: any but ours, to be learned from its OPEN."""
+
+RESERVED_ASNS: Final = {
+    23456: "is AS_TRANS, which stands for AS numbers that do not fit (RFC 6793)",
+    65535: "is reserved (RFC 7300)",
+    4294967295: "is reserved (RFC 7300)",
+}
+"""Numbers that no autonomous system has, and why."""
 
 
 class PeerKind(StrEnum):
@@ -61,7 +72,7 @@ class Peer:
     routes with IPv6 next hops). ``hold_time`` in seconds; 0 or at least 3. ``ttl_security`` is the GTSM hop
     count (RFC 5082), None for off; ``multihop`` the TTL of an eBGP multihop session. ``password_file``
     names the file that holds the TCP MD5 key (RFC 2385): the value itself never enters the model.
-    ``max_prefixes`` limits each family's Adj-RIB-In.
+    ``max_prefixes`` limits each family's Adj-RIB-In. ``asn`` is :data:`ANY_ASN` where the peer's OPEN tells it.
     """
 
     name: PeerName
@@ -93,11 +104,18 @@ class Peer:
     description: str = ""
     node: str = ""
     """The node at the other end; empty for a device that is no node."""
+    configured: str = ""
+    """Name of the explicit peer of the configuration that it stems from; empty for a node."""
 
     @property
     def internal(self) -> bool:
         """Whether both ends are in one autonomous system (iBGP)."""
         return self.asn == self.local_asn
+
+    @property
+    def interface(self) -> str:
+        """The interface that the peer's link-local address belongs to; empty for any other address."""
+        return getattr(self.address, "scope_id", None) or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from kroute.model.net import Address, Prefix
+from kroute.model.selection import AddressFrom, LocalAsn, NodeSelector, RemoteAsn
 
 
 class InventoryKind(StrEnum):
@@ -116,6 +117,8 @@ class Bgp:
 
     asn: int = 64512
     """Autonomous system of the cluster (1 to 4294967295)."""
+    asn_label: str = ""
+    """Nodes with this label or annotation (such as kroute.io/asn) are of the AS it holds; empty: all are of bgp.asn."""
     router_id: str = ""
     """Dotted quad; empty: the node's IPv4 address, or a hash of its name where it has none."""
     port: int = 179
@@ -172,16 +175,18 @@ class Auto:
 class PeerKeys:
     """What may be said of a peer, or once of a whole group of peers. An empty key of a peer is its group's."""
 
-    asn: int | None = None
-    """The peer's autonomous system."""
+    asn: RemoteAsn | None = None
+    """The peer's autonomous system: a number, `external` (any but ours), `internal` (ours) or `{fromLabel: KEY}`."""
     nodes: tuple[str, ...] | None = None
     """Only these nodes peer with it; empty: all that the selector matches."""
-    node_selector: Mapping[str, str] | None = field(default=None, hash=False)
-    """Only nodes with these labels peer with it; empty: all."""
-    local_asn: int | None = None
-    """Our AS towards this peer; empty: bgp.asn."""
+    node_selector: NodeSelector | Mapping[str, str] | None = field(default=None, hash=False)
+    """Only nodes with these labels peer with it: labels, or matchLabels and matchExpressions; empty: all."""
+    node_annotation: str | None = None
+    """Only nodes with this annotation (KEY, not false; or KEY=VALUE) peer with it; empty: all."""
+    local_asn: LocalAsn | None = None
+    """Our AS towards this peer, a number or `{fromLabel: KEY}`; empty: the node's own (bgp.asn, bgp.asnLabel)."""
     local_address: Address | None = None
-    """Our end of the session; empty: the node's address of the peer's family."""
+    """Our end of the session; empty: our address in the peer's network, else the node's of the peer's family."""
     port: int | None = None
     """The peer's TCP port; empty: 179."""
     passive: bool | None = None
@@ -226,8 +231,10 @@ class PeerConfig(PeerKeys):
     """Unique; shown everywhere as peer/NAME."""
     group: str = ""
     """The group whose keys hold where the peer says nothing; empty: none."""
-    address: Address
+    address: Address | None = None
     """The peer's address; the session's family."""
+    address_from: AddressFrom | None = None
+    """Where the address is found instead; each address found is a session named peer/NAME/…"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

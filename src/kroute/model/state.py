@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
 from kroute.model.bgp import Attributes, Peer, PeerName
 from kroute.model.cni import Conflist
@@ -33,6 +34,8 @@ class Observed:
     """The inventory has been listed whole at least once: absence now means something (law 2)."""
     kernel: KernelState | None = None
     """Links, addresses and others' routes; None until first read."""
+    routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
+    """Link-local addresses of routers that advertise themselves (RFC 4861), by interface."""
     reports: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     """Problems that drivers reported, by driver; the latest report replaces the one before."""
 
@@ -67,6 +70,8 @@ class Desired:
     conflist: Conflist | None = None
     owners: Mapping[tuple[Family, Nlri], str] = field(default_factory=dict)
     """Which node owns which podCIDR, as Kubernetes says."""
+    unnumbered: frozenset[str] = frozenset()
+    """Interfaces where kroute looks for the router at the other end of the cable."""
     complete: bool = False
     """What is absent may be removed: the inventory has been listed (law 2)."""
     problems: tuple[Problem, ...] = ()

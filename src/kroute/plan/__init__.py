@@ -25,6 +25,7 @@ from kroute.model.state import Desired, Observed
 from kroute.plan import explicit
 from kroute.plan.advertise import originations
 from kroute.plan.arrangement import Arrangement
+from kroute.plan.asn import asn_problems
 from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.sessions import View
@@ -39,7 +40,13 @@ def plan(observed: Observed) -> Desired:
     if me is None:
         missing = _own_node_missing(observed)
         return Desired(owners=_owners(nodes), problems=_in_order(*problems, *missing, *reported))
-    view = View(me=me, nodes=nodes, config=observed.config)
+    view = View(
+        me=me,
+        nodes=nodes,
+        config=observed.config,
+        kernel=observed.kernel,
+        routers=observed.routers,
+    )
     arranged = TOPOLOGIES[observed.config.peering.topology](view)
     peers, peer_problems = _peers(view, arranged)
     network, mtu = observed.config.cni, _uplink_mtu(me, observed.kernel)
@@ -52,11 +59,13 @@ def plan(observed: Observed) -> Desired:
         originations=originations(view),
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
+        unnumbered=explicit.unnumbered(view),
         complete=observed.listed,
         problems=_in_order(
             *problems,
             *peer_problems,
             *_node_problems(nodes),
+            *asn_problems(observed.config, me, nodes),
             *cni_problems(me, network, mtu),
             *reported,
         ),

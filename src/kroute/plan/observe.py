@@ -6,7 +6,9 @@ latest value of what it is about.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
 from typing import assert_never
 
 from kroute.model.config import Config
@@ -46,7 +48,14 @@ class Reported:
     problems: tuple[Problem, ...]
 
 
-ControlEvent = ConfigChanged | KernelChanged | Reported | InventoryEvent
+@dataclass(frozen=True, slots=True)
+class RoutersHeard:
+    """All routers that advertise themselves now, by interface."""
+
+    routers: Mapping[str, tuple[IPv6Address, ...]]
+
+
+ControlEvent = ConfigChanged | KernelChanged | RoutersHeard | Reported | InventoryEvent
 
 
 def observe(before: Observed, event: ControlEvent) -> Observed:
@@ -56,6 +65,8 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
             return replace(before, config=config)
         case KernelChanged(state):
             return replace(before, kernel=state)
+        case RoutersHeard(routers):
+            return replace(before, routers=dict(routers))
         case Reported(source, problems):
             return replace(before, reports={**before.reports, source: problems})
         case Listed(nodes):

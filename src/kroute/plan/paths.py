@@ -15,6 +15,7 @@ from kroute.model.net import address_of
 from kroute.model.reason import Reason
 from kroute.model.state import Origination
 from kroute.plan.outcome import PLAIN, Outcome
+from kroute.plan.resolve import scoped
 
 DEFAULT_LOCAL_PREF = 100
 
@@ -22,7 +23,7 @@ DEFAULT_LOCAL_PREF = 100
 class Source:
     """Where paths come from: a peer's session, or the node itself (``peer`` None)."""
 
-    __slots__ = ("address", "internal", "peer", "router_id")
+    __slots__ = ("address", "interface", "internal", "peer", "router_id")
 
     def __init__(self, peer: Peer | None, router_id: bytes = bytes(4)) -> None:
         self.adopt(peer)
@@ -33,6 +34,8 @@ class Source:
         self.peer = peer
         self.internal = peer is None or peer.internal
         self.address = peer.address.packed if peer else b""
+        self.interface = peer.interface.encode() if peer else b""
+        """The interface that link-local next hops of its paths belong to."""
 
     @property
     def name(self) -> str:
@@ -122,6 +125,16 @@ class Path:
     def as_path_length(self) -> int:
         """The length of its AS_PATH."""
         return self.attributes.as_path_length
+
+    @property
+    def hop(self) -> bytes:
+        """What to ask the resolver for: the next hop, a link-local one with the interface that it belongs to. Over a
+        link-local session the link-local half of the next hop is the one to use (RFC 2545 §3).
+        """
+        interface, attributes = self.source.interface, self.attributes
+        if interface and attributes.link_local:
+            return attributes.link_local + interface
+        return scoped(attributes.nexthop, interface)
 
     @property
     def is_local(self) -> bool:

@@ -43,7 +43,7 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
         "role": f"{role.duty.value}: {role.why}" if role and role.why else "",
         "address": str(peer.address),
         "localAddress": str(peer.local_address),
-        "asn": peer.asn,
+        "asn": negotiated.asn if negotiated else peer.asn,
         "state": state.state.value,
         "uptime": round(now - state.since, 1) if state.established else None,
         "families": [f.label for f in (negotiated.families if negotiated else peer.families)],

@@ -3,6 +3,9 @@
 Looks at connected networks and at others' routes of the kernel, never at routes that kroute installed: a next
 hop must not be reached through a route that depends on it. The default route does not count either: a pod
 network sent there would go where everything unknown goes, and loop.
+
+A link-local next hop is on the link of the session that told it (RFC 4291 §2.5.6): it is asked for *scoped*, 16 octets
+and then the interface's name (:func:`scoped`), and needs no route.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ RTN_UNICAST = 1
 REMEMBERED = 100_000
 """Next hops whose resolution is remembered: more than nodes there are, and a bound to what a peer can make up."""
 
+_IPV6_SIZE = 16
+
 CONNECTED_METRIC = 0
 ROUTED_METRIC = 1
 
@@ -31,6 +36,16 @@ class Resolution(NamedTuple):
     metric: int
 
 
+def is_link_local(nexthop: bytes) -> bool:
+    """Whether it lies in fe80::/10."""
+    return len(nexthop) == _IPV6_SIZE and nexthop[0] == 0xFE and nexthop[1] & 0xC0 == 0x80
+
+
+def scoped(nexthop: bytes, interface: bytes) -> bytes:
+    """What to ask a resolver for: a link-local next hop with the interface of its session, any other as it is."""
+    return nexthop + interface if is_link_local(nexthop) else nexthop
+
+
 class Resolver:
     """Resolves next hops against one reading of the kernel; answers are cached and shared."""
 
@@ -38,7 +53,9 @@ class Resolver:
         self._cache: dict[bytes, Resolution | None] = {}
         self._forgot = False
         self._tables: dict[int, list[tuple[int, dict[int, KernelRoute]]]] = {4: [], 16: []}
+        self._links: dict[str, int] = {}
         if state is not None:
+            self._links = {link.name: link.index for link in state.links if link.up}
             up = {link.index for link in state.links if link.up}
             usable = [
                 r for r in state.routes if r.prefix[0] and (r.oif in up or r.kind != RTN_UNICAST)
@@ -46,7 +63,7 @@ class Resolver:
             self._tables = {size: _by_length(usable, family) for family, size in _SIZES}
 
     def resolve(self, nexthop: bytes) -> Resolution | None:
-        """The way to a next hop of 4 or 16 octets, or None if there is none."""
+        """The way to a next hop of 4 or 16 octets or a scoped one, or None if there is none."""
         known = self._cache.get(nexthop, self)
         if known is not self:
             return known  # type: ignore[return-value]  # self stands for "not asked yet"
@@ -65,6 +82,8 @@ class Resolver:
         return frozenset(hop for hop, found in other._cache.items() if self.resolve(hop) != found)
 
     def _lookup(self, nexthop: bytes) -> Resolution | None:
+        if is_link_local(nexthop[:_IPV6_SIZE]):
+            return self._on_link(nexthop)
         number = int.from_bytes(nexthop, "big")
         for shift, table in self._tables.get(len(nexthop), ()):
             route = table.get(number >> shift)
@@ -75,6 +94,13 @@ class Resolver:
                 metric = ROUTED_METRIC if route.gateway else CONNECTED_METRIC
                 return Resolution((Nexthop(gateway, route.oif),), metric)
         return None
+
+    def _on_link(self, scoped_nexthop: bytes) -> Resolution | None:
+        interface = scoped_nexthop[_IPV6_SIZE:].decode(errors="replace")
+        oif = self._links.get(interface)
+        if oif is None:
+            return None
+        return Resolution((Nexthop(scoped_nexthop[:_IPV6_SIZE], oif),), CONNECTED_METRIC)
 
 
 _SIZES = ((Family.IPV4, 4), (Family.IPV6, 16))

@@ -199,7 +199,7 @@ class Rib:
         received, outcome = path.base.attributes, path.outcome
         nexthop = path.attributes.nexthop
         path.refusal = import_refusal(peer, received, self.me, nexthop) or outcome.refusal
-        found = self.resolver.resolve(nexthop) if path.refusal is None else None
+        found = self.resolver.resolve(path.hop) if path.refusal is None else None
         if found is None:
             path.nexthops, path.igp_metric, path.eligible = None, 0, False
         else:
@@ -304,7 +304,7 @@ class Rib:
 
     def _is_changed(self, path: Path, concerned: frozenset[bytes] | None) -> bool:
         """Judge a path again if its next hop is concerned (None: all are); whether the verdict is another."""
-        if concerned is not None and path.attributes.nexthop not in concerned:
+        if concerned is not None and path.hop not in concerned:
             path.epoch = self._epoch
             return False
         return self._rejudge(path)

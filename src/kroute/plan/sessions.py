@@ -7,24 +7,31 @@ families would reset the session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from kroute.model.bgp import Asn, GracefulRestart, Initiate, Peer, PeerKind, PeerName
+from kroute.model.bgp import GracefulRestart, Initiate, Peer, PeerKind, PeerName
 from kroute.model.config import Bgp, Config, NodeInitiate, Transport
+from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
+from kroute.plan.asn import node_asn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a topology looks at: the own node, the nodes with settled claims, the configuration."""
+    """What a topology looks at: the own node, the nodes with settled claims, the configuration; explicit peers
+    look at the kernel and at the routers that were heard, as well.
+    """
 
     me: Node
     nodes: dict[str, Node]
     config: Config
+    kernel: KernelState | None = None
+    routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
+    """Link-local addresses of routers that advertise themselves, by interface."""
 
 
 def router_id(config: Bgp, node: Node) -> str:
@@ -52,8 +59,13 @@ def max_prefixes(config: Bgp, known_nodes: int) -> int:
 
 
 def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") -> Iterator[Peer]:
-    """The sessions with another node: one, or one per family; none while either has no common address."""
+    """The sessions with another node: one, or one per family; none while they have no common address, and none
+    where the nodes are of different ASes (:func:`kroute.plan.asn.asn_problems` tells of it).
+    """
     bgp = view.config.bgp
+    asn = node_asn(bgp, view.me)
+    if node_asn(bgp, other) != asn:
+        return
     rid, restart = router_id(bgp, view.me), graceful_restart(bgp)
     limit = max_prefixes(bgp, len(view.nodes))
     for suffix, mine, theirs, families, extended in _transports(
@@ -64,8 +76,8 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
             kind=kind,
             address=theirs,
             local_address=mine,
-            asn=Asn(bgp.asn),
-            local_asn=Asn(bgp.asn),
+            asn=asn,
+            local_asn=asn,
             router_id=rid,
             cluster_id=cluster_id,
             families=families,

@@ -13,7 +13,7 @@ from exabgp.bgp.neighbor import Neighbor
 from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
 
-from kroute.codec.frames import SessionParameters
+from kroute.codec.frames import ANY_ASN, SessionParameters
 from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.peer import FlatRib
 from kroute.speaker.protection import HIGHEST_TTL, TTL, set_key, set_ttl
@@ -35,7 +35,7 @@ def make_neighbor(parameters: SessionParameters) -> Any:
     neighbor["local-address"] = IP.create(Endpoint.parse(parameters.local_address).address)
     neighbor["router-id"] = RouterID(parameters.router_id)
     neighbor["local-as"] = ASN(parameters.local_asn)
-    neighbor["peer-as"] = ASN(parameters.asn)
+    neighbor["peer-as"] = ASN(parameters.asn) if parameters.asn != ANY_ASN else None
     neighbor["hold-time"] = HoldTime(parameters.hold_time)
     neighbor["adj-rib-in"] = neighbor["adj-rib-out"] = False
     neighbor["manual-eor"] = True

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from typing import Any, Final
 
+from kroute.codec.config.decode import camel
+from kroute.model.bgp import RESERVED_ASNS
 from kroute.model.config import (
     Cni,
     Config,
@@ -18,6 +21,7 @@ from kroute.model.config import (
 )
 from kroute.model.net import family_of
 from kroute.model.peering import effective_peers
+from kroute.model.selection import AddressFrom, Operator, RemoteAs, Requirement
 
 Path = tuple[str | int, ...]
 
@@ -57,6 +61,12 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Words that a text may be, by its key."""
 
+_INTERFACE: Final = r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}"
+_AN_INTERFACE: Final = "an interface name: 1 to 15 letters, digits, '-', '.' or '_'"
+_KEY: Final = (
+    r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+)
+_A_KEY: Final = "the key of a label or annotation, such as kroute.io/asn"
 _QUAD: Final = (
     r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?",
     "a dotted quad such as 192.0.2.1, not 0.0.0.0",
@@ -69,10 +79,14 @@ _OWN_FOLDER: Final = (
 )
 
 PATTERNS: Final[dict[str, tuple[str, str]]] = {
-    "bridge": (
-        r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}",
-        "an interface name: 1 to 15 letters, digits, '-', '.' or '_'",
-    ),
+    "bridge": (_INTERFACE, _AN_INTERFACE),
+    "interface": (f"(?:{_INTERFACE})?", _AN_INTERFACE),
+    "interfaces": (_INTERFACE, _AN_INTERFACE),
+    "fromLabel": (_KEY, _A_KEY),
+    "key": (_KEY, _A_KEY),
+    "annotation": (f"(?:{_KEY})?", _A_KEY),
+    "asnLabel": (f"(?:{_KEY})?", _A_KEY),
+    "nodeAnnotation": (f"{_KEY}(?:=.*)?", "KEY or KEY=VALUE, such as kroute.io/tor"),
     "routerId": _QUAD,
     "clusterId": _QUAD,
     "name": (
@@ -92,12 +106,6 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
 }
 """Form of a text, by its key, with words for it."""
 
-_RESERVED_ASNS: Final = {
-    23456: "is AS_TRANS, which stands for AS numbers that do not fit (RFC 6793)",
-    65535: "is reserved (RFC 7300)",
-    4294967295: "is reserved (RFC 7300)",
-}
-
 _FOREIGN_MARKS: Final = {
     number: f"marks the routes of {name} (linux/rtnetlink.h)"
     for number, name in {
@@ -112,8 +120,8 @@ _FOREIGN_MARKS: Final = {
 """
 
 REFUSED: Final[dict[str, dict[int, str]]] = {
-    "asn": _RESERVED_ASNS,
-    "localAsn": _RESERVED_ASNS,
+    "asn": RESERVED_ASNS,
+    "localAsn": RESERVED_ASNS,
     "holdTime": dict.fromkeys((1, 2), "is neither 0 nor at least 3 (RFC 4271 §4.2)"),
     "protocol": _FOREIGN_MARKS,
     "formerProtocols": _FOREIGN_MARKS,
@@ -121,7 +129,9 @@ REFUSED: Final[dict[str, dict[int, str]]] = {
 """Numbers within range that will not do, and why, by key."""
 
 
-ALTERNATIVES: Final[dict[type, tuple[tuple[str, ...], ...]]] = {PeerConfig: (("asn", "group"),)}
+ALTERNATIVES: Final[dict[type, tuple[tuple[str, ...], ...]]] = {
+    PeerConfig: (("address", "addressFrom"), ("asn", "group"))
+}
 """Of these keys of a mapping one must be there at least."""
 
 
@@ -167,6 +177,10 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
             yield from _inherited(part)
         case OriginCheck():
             yield from _cluster_ranges(part)
+        case AddressFrom():
+            yield from _one_source(part)
+        case Requirement():
+            yield from _operands(part)
         case Cni():
             yield from _plugins(part)
         case Config():
@@ -176,9 +190,10 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
 
 def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
     """What a peer or a group says by itself."""
-    remote = peer.address if isinstance(peer, PeerConfig) else None
-    if isinstance(peer, PeerConfig) and peer.asn is None and not peer.group:
-        yield ("asn",), "is required, unless its group has it"
+    remote = None
+    if isinstance(peer, PeerConfig):
+        remote = peer.address
+        yield from _required(peer)
     for key, address in (("address", remote), ("localAddress", peer.local_address)):
         if address is None:
             continue
@@ -196,6 +211,31 @@ def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
         yield ("multihop",), "cannot be combined with ttlSecurity (RFC 5082)"
     if peer.families and len(set(peer.families)) < len(peer.families):
         yield ("families",), "names a family twice"
+
+
+def _required(peer: PeerConfig) -> Iterator[tuple[Path, str]]:
+    if peer.asn is None and not peer.group:
+        yield ("asn",), "is required, unless its group has it"
+    if peer.address is None and peer.address_from is None:
+        yield ("address",), "is required, or else addressFrom"
+    if peer.address is not None and peer.address_from is not None:
+        yield ("addressFrom",), "cannot be combined with address"
+
+
+def _one_source(source: AddressFrom) -> Iterator[tuple[Path, str]]:
+    given = [getattr(source, f.name) for f in fields(source) if getattr(source, f.name)]
+    if len(given) != 1:
+        named = ", ".join(camel(f.name) for f in fields(source))
+        yield (), f"expected one of {named}, got {len(given) or 'none'}"
+    if source.unnumbered is not None and not source.unnumbered.interfaces:
+        yield ("unnumbered", "interfaces"), "names no interface"
+
+
+def _operands(requirement: Requirement) -> Iterator[tuple[Path, str]]:
+    takes_values = requirement.operator in (Operator.IN, Operator.NOT_IN)
+    if takes_values != bool(requirement.values):
+        wanted = "needs at least one value" if takes_values else "takes no values"
+        yield ("values",), f"{requirement.operator.value} {wanted}"
 
 
 def _names(key: str, named: Sequence[PeerConfig | PeerGroup]) -> Iterator[tuple[Path, str]]:
@@ -238,7 +278,9 @@ def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:
 def _reflectors(config: Config) -> Iterator[tuple[Path, str]]:
     for i, peer in enumerate(effective_peers(config.peering)):
         ours = peer.local_asn or config.bgp.asn
-        if peer.reflector and peer.asn != ours:
+        told = isinstance(peer.asn, int) and isinstance(ours, int) and not config.bgp.asn_label
+        other = peer.asn is RemoteAs.EXTERNAL or (told and peer.asn != ours)
+        if peer.reflector and other:
             reason = f"a reflector must be of our own AS, {ours} (RFC 4456)"
             yield ("peering", "peers", i, "reflector"), reason
 

@@ -168,7 +168,12 @@ class Decoder:
             if isinstance(value, str) and not _WITH_LENGTH.fullmatch(value):
                 return self._expected(words, value, path)
             return self._parsed(ip_network, words, value, path)
-        return self.decode(choices[0], value, path)
+        if len(choices) == 1:
+            return self.decode(choices[0], value, path)
+        chosen = next((c for c in choices if _takes(c, value)), None)
+        if chosen is None:
+            return self._expected(" or ".join(map(_words, choices)), value, path)
+        return self.decode(chosen, value, path)
 
     def _parsed(self, parse: Any, words: str, value: Any, path: Path) -> Any:
         if not isinstance(value, str):
@@ -235,6 +240,28 @@ class Decoder:
         shown = "nothing" if value is None else _shown(value)
         self.complain(path, f"expected {words}, got {shown}")
         return BAD
+
+
+def _takes(choice: Any, value: Any) -> bool:
+    """Whether a value is meant as this one of several types; of a mapping its keys tell."""
+    if is_dataclass(choice):
+        names = {camel(f.name) for f in keys(choice)}  # type: ignore[arg-type]
+        return isinstance(value, dict) and not names.isdisjoint(value)
+    if get_origin(choice) is not None:
+        return isinstance(value, dict)
+    if issubclass(choice, StrEnum):
+        return isinstance(value, str) and value in [e.value for e in choice]
+    return type(value) is choice
+
+
+def _words(choice: Any) -> str:
+    if is_dataclass(choice):
+        return f"a mapping with {', '.join(camel(f.name) for f in keys(choice))}"  # type: ignore[arg-type]
+    if get_origin(choice) is not None:
+        return "a mapping"
+    if issubclass(choice, StrEnum):
+        return ", ".join(e.value for e in choice)
+    return "a whole number"
 
 
 def _is_required(field: Any) -> bool:

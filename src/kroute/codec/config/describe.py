@@ -74,6 +74,9 @@ def _union(wanted: Any, key: str) -> dict[str, Any]:
     choices = [c for c in get_args(wanted) if c is not NoneType]
     if set(choices) <= {*get_args(Address), *get_args(Prefix)}:
         found: dict[str, Any] = {"type": "string"}
+    elif len(choices) > 1:
+        every = [_schema(c, key) for c in choices]
+        return {"anyOf": [*every, {"type": "null"}] if NoneType in get_args(wanted) else every}
     else:
         found = _schema(choices[0], key)
     if NoneType in get_args(wanted):
@@ -161,9 +164,9 @@ def _section(cls: Any, prefix: str) -> Iterator[str]:
         key = prefix + camel(f.name)
         default = "" if f.default is MISSING else f"`{_word(f.default)}`"
         if inner is not None:
-            mark = "[]." if inner is not kind else "."
-            parts.append((inner, key + mark))
-            default = "see below"
+            listed = get_origin(kind) is tuple
+            parts.append((inner, key + ("[]." if listed else ".")))
+            default = "see below" if listed or inner is kind else default
         yield f"| `{key}` | {default} | {docs(cls).get(f.name, '')} |"
     for inner, name in parts:
         yield from _section(inner, name)

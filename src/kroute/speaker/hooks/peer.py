@@ -221,6 +221,10 @@ class Peer(StockPeer):  # type: ignore[misc]
 
     # -- what ExaBGP calls
 
+    def me(self, message: str) -> str:
+        """The peer in ExaBGP's errors; its own words cannot name a peer of any AS."""
+        return f"peer {self.neighbor['peer-address']}: {message}"
+
     def _close(self, message: Any = "", error: Any = "") -> None:
         was_up, self.up_since = self.up_since is not None, None
         ended = _ended(self.wire, message, error)

@@ -14,6 +14,7 @@ from exabgp.protocol.family import AFI, SAFI
 from exabgp.reactor.keepalive import KA
 from exabgp.reactor.protocol import Protocol as StockProtocol
 
+from kroute.codec.frames import ANY_ASN
 from kroute.speaker.hooks.capabilities import add_path, side_by_side
 
 _NOTIFICATION_BIT: Final = 0x4
@@ -87,10 +88,14 @@ class Protocol(StockProtocol):  # type: ignore[misc]
         """Check what the peer offered.
 
         Raises:
-            Notify: the session cannot be; also when no family is common (RFC 5492 §3).
+            Notify: the session cannot be; also when no family is common (RFC 5492 §3), and when a peer that may be
+                of any AS but ours is of ours.
         """
         _check_as_numbers(self.negotiated.received_open)
         super().validate_open()
+        parameters = self.neighbor.parameters
+        if parameters.asn == ANY_ASN and self.negotiated.peer_as == parameters.local_asn:
+            raise Notify(2, 2, "an external peer cannot be of our own AS")
         self.pace(self.neighbor.parameters.keepalive)
         if not families(self.negotiated, self.neighbor):
             raise Notify(2, 7, _wanted(self.neighbor))
