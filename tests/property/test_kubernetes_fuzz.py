@@ -32,6 +32,7 @@ def mapping(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 ENTRIES = st.lists(mapping(type=st.sampled_from(["InternalIP", "ExternalIP"]), address=ADDRESSES))
+CONDITIONS = st.lists(mapping(type=st.just("Ready"), status=st.sampled_from(["True", "Unknown"])))
 NODES = mapping(
     kind=st.sampled_from(["Node", "List", "NodeList", "Service"]),
     metadata=mapping(
@@ -41,7 +42,7 @@ NODES = mapping(
         creationTimestamp=JSON,
     ),
     spec=mapping(podCIDR=ADDRESSES, podCIDRs=st.lists(ADDRESSES | JSON), unschedulable=JSON),
-    status=mapping(addresses=ENTRIES),
+    status=mapping(addresses=ENTRIES, conditions=CONDITIONS),
 )
 
 
@@ -52,6 +53,7 @@ def is_sound(node: Node) -> bool:
         all(isinstance(a, str) and isinstance(b, str) for a, b in texts)
         and not any(a.is_unspecified or a.is_multicast for a in node.addresses)
         and all(c.prefixlen > 0 for c in node.pod_cidrs)
+        and isinstance(node.ready, bool)
         and isinstance(hash(node), int)
     )
 

@@ -37,7 +37,7 @@ def test_a_wrong_file_gets_a_line_for_each_complaint(
     assert printed.err.splitlines() == [
         f"{file}: bgp.asn: expected a number from 1 to 4294967295, got 0 (line 1)",
         f"{file}: bgp.colour: is no known key; known here: asn, asnLabel, gracefulRestart, holdTime,"
-        " maxPrefixes, multipath, port, routerId (line 1)",
+        " maxPrefixes, multipath, port, routerId, seeding (line 1)",
     ]
 
 

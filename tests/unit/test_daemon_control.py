@@ -25,6 +25,7 @@ from kroute.model.config import (
     Http,
     PeerConfig,
     Peering,
+    Seeding,
 )
 from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.net import Family
@@ -47,7 +48,8 @@ def external(**changes: Any) -> PeerConfig:
 
 
 def with_peer(**changes: Any) -> Config:
-    return Config(peering=Peering(peers=(external(**changes),)))
+    seeding = Seeding(enabled=False)  # what the peer says is all there is
+    return Config(bgp=Bgp(seeding=seeding), peering=Peering(peers=(external(**changes),)))
 
 
 class Desk:
@@ -151,10 +153,10 @@ def test_a_node_that_goes_takes_its_session_and_routes_along(desk: Desk) -> None
     desk.begins(N1, N2, N3)
     desk.up("node/n2")
     desk.announces("node/n2", "10.244.2.0/24", "192.0.2.2")
-    assert desk.street.kernel() == {n("10.244.2.0/24")}
+    assert desk.street.kernel() == {n("10.244.2.0/24"), n("10.244.3.0/24")}
     desk.happens(NodeGone("n2"))
     assert set(desk.sessions) == {"node/n3"}
-    assert desk.street.kernel() == set()
+    assert desk.street.kernel() == {n("10.244.3.0/24")}, "seeded"
 
 
 def test_nothing_goes_while_the_plan_is_incomplete(desk: Desk) -> None:
@@ -187,7 +189,7 @@ def test_an_external_peer_may_leave_the_configuration_while_the_plan_is_incomple
     desk.begins()
     desk.up(TOR)
     desk.announces(TOR, "198.51.100.0/24", "192.0.2.9", 65009)
-    desk.happens(NodeGone("n1"), ConfigChanged(Config()))
+    desk.happens(NodeGone("n1"), ConfigChanged(replace(with_peer(), peering=Peering())))
     assert TOR in desk.sessions
     assert desk.street.kernel() == {n("198.51.100.0/24")}
     desk.happens(NodeChanged(N1))

@@ -49,6 +49,13 @@ def local() -> Path:
     return found
 
 
+def seeded() -> Path:
+    """The inventory's word, which no attribute makes better."""
+    found = Path(Source(None, seeded=True), attributes("192.0.2.9", local_pref=900))
+    found.nexthops, found.eligible = hop("192.0.2.9"), True
+    return found
+
+
 def refused(number: int = 2) -> Path:
     found = path(number, local_pref=900)
     found.eligible, found.refusal = False, Reason(Why.NOT_ACCEPTED, "not wanted")
@@ -83,6 +90,7 @@ BETTER: dict[str, tuple[Why, Path]] = {
     "lower peer address": (Why.PEER_ADDRESS, path(4)),
 }
 WORSE: dict[str, tuple[Why, Path]] = {
+    "seeded by the inventory": (Why.SEEDED, seeded()),
     "lower LOCAL_PREF": (Why.LOCAL_PREF, path(2, local_pref=99)),
     "longer AS_PATH": (Why.AS_PATH_LENGTH, path(2, as_path=(65001, 65002, 65003))),
     "ORIGIN EGP": (Why.ORIGIN, path(2, origin=Origin.EGP)),

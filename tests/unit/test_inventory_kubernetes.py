@@ -68,7 +68,8 @@ async def test_a_heartbeat_that_changes_nothing_for_routing_is_not_told(
         await told.until(three)
         before = len(told.events)
         beating = node_object(1)
-        beating["status"]["conditions"] = [{"type": "Ready", "lastHeartbeatTime": "now"}]
+        pressure = {"type": "MemoryPressure", "status": "False", "lastHeartbeatTime": "now"}
+        beating["status"]["conditions"] = [pressure]
         kube.put(beating)
         kube.put(node_object(4))
         await told.until(lambda t: "n4" in t.nodes)

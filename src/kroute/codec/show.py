@@ -85,6 +85,7 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
             lambda r: "own node" if r.get("own") else f"{r['established']}/{r['sessions']}",
         ),
         ("ROUTED", lambda r: f"{r['routed']}/{len(r['podCIDRs'])}"),
+        ("SEEDED", _key("seeded")),
     ),
     "fib": (
         ("PREFIX", _key("prefix")),

@@ -62,7 +62,6 @@ class Desk:
             "status": lambda _q: self.status(),
             "pods": lambda _q: daemon.kni.pods() if daemon.kni is not None else [],
             "why": self._why,
-            "trial": lambda _q: daemon.door.trials.state(daemon.door),
         }
 
     def respond(self, path: str, query: Mapping[str, str]) -> Answer | None:
@@ -125,7 +124,6 @@ class Desk:
         unread = daemon.watcher.error
         extra = [
             *daemon.control.secret_problems,
-            *daemon.door.trials.problems(),
             *(
                 (Problem(object="kernel", reason=unread, severity=Severity.ERROR),)
                 if unread
@@ -196,10 +194,10 @@ class Desk:
             "peers": len(peers),
             "established": sum(p.established for p in peers),
             "prefixes": {f.label: len(routing.rib.loc[f]) for f in Family},
+            "seeded": {f.label: n for f, n in queries.seeded(routing).items()},
             "waitingFor": routing.waiting_for(daemon.clock()),
             "fib": _fib_status(state),
             "problems": len(self.problems()),
-            "trial": daemon.door.trials.state(daemon.door),
         }
 
     def _why(self, query: Mapping[str, str]) -> dict[str, Any]:

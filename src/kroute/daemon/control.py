@@ -116,6 +116,8 @@ class Control:
             before = routing.rib.origin_check
             routing.set_origin_check(origin_check(self.observed, desired.owners, before))
         routing.set_originations(desired.originations, desired.complete)
+        if desired.vouched is not None:
+            routing.seeds.want(desired.vouched, self.observed.config.bgp.seeding, now)
         self._road.set_sessions(self._sessions(peers))
         self._road.flush()
 

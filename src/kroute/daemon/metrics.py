@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from kroute import __version__
 from kroute.daemon.kni import metrics as kni_metrics
 from kroute.model.net import Family
+from kroute.plan import queries
 from kroute.plan.origin_report import tally
 
 if TYPE_CHECKING:
@@ -92,12 +93,21 @@ class _Reader(Collector):
         yield from (up, received, flaps, faults, over)
 
     def _routes(self) -> Iterator[Metric]:
-        rib = self._daemon.routing.rib
+        routing = self._daemon.routing
+        rib, seeded = routing.rib, queries.seeded(routing)
         metric = GaugeMetricFamily(
             "kroute_rib_prefixes", "Prefixes in the Loc-RIB.", labels=["family"]
         )
         for family in Family:
             metric.add_metric([family.label], len(rib.loc[family]))
+        yield metric
+        metric = GaugeMetricFamily(
+            "kroute_routes_seeded",
+            "Prefixes routed by the inventory's word alone.",
+            labels=["family"],
+        )
+        for family in Family:
+            metric.add_metric([family.label], seeded[family])
         yield metric
         origins = GaugeMetricFamily(
             "kroute_rib_origins",

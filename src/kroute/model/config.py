@@ -112,6 +112,18 @@ class GracefulRestartConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seeding:
+    """Routes to the pods of nodes that the inventory knows, used until a session has told more."""
+
+    enabled: bool = True
+    """Seed them: after a restart, and for a new node, nobody waits for a session to come up."""
+    lifetime: int = 300
+    """Seconds that a seeded route lives while its node is not heard of over BGP (1 to 86400)."""
+    not_ready_time: int = 30
+    """Seconds after which a node that Kubernetes calls not Ready is neither seeded nor waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bgp:
     """What all sessions of this node share."""
 
@@ -131,6 +143,8 @@ class Bgp:
     """Limit of prefixes per peer and family; empty: twice the known nodes plus room, at least 1000."""
     graceful_restart: GracefulRestartConfig = field(default_factory=GracefulRestartConfig)
     """RFC 4724."""
+    seeding: Seeding = field(default_factory=Seeding)
+    """Routes from the inventory until sessions have told theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

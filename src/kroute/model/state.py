@@ -56,6 +56,19 @@ class Origination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vouched:
+    """What the inventory alone says of the other nodes, before any session has told anything."""
+
+    me: Node
+    nodes: Mapping[str, Node]
+    """The other nodes, with settled podCIDRs."""
+    direct: Mapping[str, tuple[PeerName, ...]]
+    """The sessions with each node that has any."""
+    indirect: tuple[PeerName, ...] = ()
+    """Peers that are expected to tell the routes of nodes with which there is no session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """All that follows from an observation, but for learned routes."""
 
@@ -72,6 +85,8 @@ class Desired:
     """Which node owns which podCIDR, as Kubernetes says."""
     unnumbered: frozenset[str] = frozenset()
     """Interfaces where kroute looks for the router at the other end of the cable."""
+    vouched: Vouched | None = None
+    """None while the inventory does not know the own node."""
     complete: bool = False
     """What is absent may be removed: the inventory has been listed (law 2)."""
     problems: tuple[Problem, ...] = ()

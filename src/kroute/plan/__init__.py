@@ -28,6 +28,7 @@ from kroute.plan.arrangement import Arrangement
 from kroute.plan.asn import asn_problems
 from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
+from kroute.plan.seed import vouched
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
 
@@ -60,6 +61,7 @@ def plan(observed: Observed) -> Desired:
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
         unnumbered=explicit.unnumbered(view),
+        vouched=vouched(view, peers.values()),
         complete=observed.listed,
         problems=_in_order(
             *problems,

@@ -4,6 +4,7 @@ The standard's procedure                          Here, one function a step
 -----------------------------------------------   -------------------------
 9.1.2    unresolvable or looping paths are out    (``Path.eligible``)
          what the node originates wins            :func:`local`
+         what somebody announces before seeds     :func:`announced`
 9.1.1    highest degree of preference             :func:`local_pref`
 9.1.2.2  a) shortest AS_PATH                      :func:`as_path_length`
          b) lowest ORIGIN                         :func:`origin`
@@ -35,6 +36,11 @@ Step = Callable[[Paths], Paths]
 def local(paths: Paths) -> Paths:
     """Paths that this node originates, if there are any."""
     return [p for p in paths if p.is_local] or paths
+
+
+def announced(paths: Paths) -> Paths:
+    """Paths that somebody has announced, if there are any; seeded ones stand in only until then."""
+    return [p for p in paths if not p.is_seeded] or paths
 
 
 def local_pref(paths: Paths) -> Paths:
@@ -96,6 +102,7 @@ def peer_address(paths: Paths) -> Paths:
 
 EQUAL: Final[tuple[tuple[Why, Step], ...]] = (
     (Why.LOCAL, local),
+    (Why.SEEDED, announced),
     (Why.LOCAL_PREF, local_pref),
     (Why.AS_PATH_LENGTH, as_path_length),
     (Why.ORIGIN, origin),
@@ -176,6 +183,8 @@ def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:
         left = [p for p in left if p in survivors or p in used]
         if lost:
             decisive = Reason(why, f"the best path, last decided by {_WORDS[why]}")
+    if used and used[0].is_seeded:
+        decisive = Reason(Why.SEEDED, "seeded by the inventory until a session tells more")
     if len(used) > 1:
         decisive = Reason(Why.MULTIPATH, "one of equally good paths")
     return out + [(p, True, decisive) for p in used]
@@ -193,6 +202,7 @@ def ineligible(path: Path) -> Reason:
 
 _WORDS: Final[dict[Why, str]] = {
     Why.LOCAL: "origin: this node announces the prefix itself",
+    Why.SEEDED: "source: a peer has announced it, so the seeded path is not needed",
     Why.LOCAL_PREF: "local preference (highest wins)",
     Why.AS_PATH_LENGTH: "AS path length (shortest wins)",
     Why.ORIGIN: "origin code (lowest wins)",

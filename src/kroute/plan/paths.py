@@ -21,13 +21,16 @@ DEFAULT_LOCAL_PREF = 100
 
 
 class Source:
-    """Where paths come from: a peer's session, or the node itself (``peer`` None)."""
+    """Where paths come from: a peer's session; with ``peer`` None the inventory (``seeded``) or the node itself."""
 
-    __slots__ = ("address", "interface", "internal", "peer", "router_id")
+    __slots__ = ("address", "interface", "internal", "peer", "router_id", "seeded")
 
-    def __init__(self, peer: Peer | None, router_id: bytes = bytes(4)) -> None:
+    def __init__(
+        self, peer: Peer | None, router_id: bytes = bytes(4), *, seeded: bool = False
+    ) -> None:
         self.adopt(peer)
         self.router_id = router_id
+        self.seeded = seeded
 
     def adopt(self, peer: Peer | None) -> None:
         """Take over the peer's present parameters."""
@@ -39,8 +42,13 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The peer's name, or ``local``."""
-        return self.peer.name if self.peer else "local"
+        """The peer's name, or ``local`` or ``inventory``."""
+        return self.peer.name if self.peer else "inventory" if self.seeded else "local"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the node itself."""
+        return self.peer is None and not self.seeded
 
 
 class Path:
@@ -96,9 +104,8 @@ class Path:
         found = known.get(outcome)
         path = None if found is None else found()
         if path is None:
-            if not len(known) & (len(known) - 1):  # as their number doubles, lest each looks at all
-                for gone in [o for o, r in known.items() if r() is None]:
-                    del known[gone]
+            for gone in [o for o, r in known.items() if r() is None]:
+                del known[gone]
             path = Path(self.source, outcome.attributes or self.attributes)
             path._base, path.outcome = self, outcome
             known[outcome] = ref(path)
@@ -140,7 +147,12 @@ class Path:
     @property
     def is_local(self) -> bool:
         """Whether this node originates it."""
-        return self.source.peer is None
+        return self.source.is_local
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether nobody has announced it and the inventory alone vouches for it."""
+        return self.source.seeded
 
     @property
     def originator(self) -> bytes:

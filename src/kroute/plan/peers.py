@@ -36,6 +36,10 @@ class PeerState:
     """Outcome of the last attempt to connect, in words."""
     ended: set[Family] = field(default_factory=set)
     """Families whose initial table has ended (End-of-RIB received)."""
+    heard: set[Family] = field(default_factory=set)
+    """Families whose whole table it has told at least once, or would not have over its session."""
+    away: bool = False
+    """Kubernetes says that the peer's node is not Ready, and has said so for a while."""
     owed: set[Family] = field(default_factory=set)
     """Families whose End-of-RIB we still owe."""
     stale_until: float | None = None
@@ -61,13 +65,29 @@ class PeerState:
             and self.ended >= set(self.negotiated.families)
         )
 
+    def end(self, family: Family) -> None:
+        """Its initial table of a family has ended."""
+        self.ended.add(family)
+        self.heard.add(family)
+
+    def looks_like(self, peer: Peer) -> bool:
+        """Whether import policy, decision and export of its paths see no difference to other parameters."""
+        own = self.peer
+        return (own.kind, own.address, own.asn, own.local_asn) == (
+            peer.kind,
+            peer.address,
+            peer.asn,
+            peer.local_asn,
+        )
+
     @property
     def is_waited_for(self) -> bool:
         """Whether our table is not whole without this peer's.
 
         Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
+        Nor is a node that Kubernetes takes for dead.
         """
-        if self.has_spoken:
+        if self.has_spoken or self.away:
             return False
         restart = self.negotiated.restart if self.established and self.negotiated else None
         return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)

@@ -96,6 +96,7 @@ def _route(routing: Routing, family: Family, nlri: Nlri) -> Answer:
         "nexthop": _address(selection.best) if selection else "",
         "nexthops": legs(selection.nexthops if selection else None),
         "local": bool(selection and selection.best.is_local),
+        "seeded": bool(selection and selection.best.is_seeded),
         "paths": len(verdicts),
         "stale": any(_is_stale(routing, p, family, nlri) for p, _ in used),
         "origin": selection.best.outcome.origin.value if selection else "",
@@ -163,12 +164,26 @@ def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[An
             "sessions": len(sessions),
             "established": sum(s.established for s in sessions),
             "routed": sum(_is_routed(routing, p) for p in owned),
+            "seeded": sum(_is_seeded(routing, p) for p in owned),
         }
 
 
 def _is_routed(routing: Routing, prefix: Prefix) -> bool:
     family = family_of(prefix)
     return nlri_of(prefix) in routing.rib.loc[family]
+
+
+def _is_seeded(routing: Routing, prefix: Prefix) -> bool:
+    selection = routing.rib.loc[family_of(prefix)].get(nlri_of(prefix))
+    return selection is not None and selection.best.is_seeded
+
+
+def seeded(routing: Routing) -> dict[Family, int]:
+    """How many prefixes the inventory alone vouches for now, of each family."""
+    return {
+        family: sum(routing.rib.loc[family].get(nlri) is path for nlri, path in list(table.items()))
+        for family, table in routing.seeds.adj_in.tables.items()
+    }
 
 
 def problems(

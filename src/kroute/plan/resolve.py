@@ -16,6 +16,7 @@ from typing import NamedTuple
 from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.kernel import KernelRoute, KernelState
 from kroute.model.net import Family
+from kroute.model.reason import Reason, Why
 
 RTN_UNICAST = 1
 """linux/rtnetlink.h; other types (blackhole, unreachable) lead nowhere, nor do less specific routes below them."""
@@ -27,6 +28,10 @@ _IPV6_SIZE = 16
 
 CONNECTED_METRIC = 0
 ROUTED_METRIC = 1
+NOT_CONNECTED = Reason(
+    Why.NOT_CONNECTED,
+    "seeded routes lead to next hops of connected networks only, and this is none",
+)
 
 
 class Resolution(NamedTuple):

@@ -25,7 +25,7 @@ from kroute.plan.policy import (
     Self,
     import_refusal,
 )
-from kroute.plan.resolve import Resolver
+from kroute.plan.resolve import CONNECTED_METRIC, NOT_CONNECTED, Resolver
 
 BULK = 8
 """Prefixes of one step from which on it pays to look whether all of them are new, and then to take them as one."""
@@ -39,8 +39,10 @@ class AdjRibIn:
 
     __slots__ = ("is_plain", "limit", "over", "rules", "source", "stale", "tables")
 
-    def __init__(self, peer: Peer | None, rules: ImportRules = TAKE_ALL) -> None:
-        self.source = Source(peer)
+    def __init__(
+        self, peer: Peer | None, rules: ImportRules = TAKE_ALL, *, seeded: bool = False
+    ) -> None:
+        self.source = Source(peer, seeded=seeded)
         self.rules = rules
         self.is_plain = rules.is_plain
         """Whether no stage of the import pipeline looks at this peer's paths (see :meth:`Rib.take_over`)."""
@@ -111,7 +113,7 @@ class Rib:
     def learn(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
         """A peer announces prefixes with a judged attribute block."""
         table = rib.tables[family]
-        self._own_touched |= rib.source.peer is None
+        self._own_touched |= rib.source.is_local
         if path.epoch is not self._epoch:
             self._rejudge(path)
         if len(table) + len(nlris) > rib.limit:
@@ -159,7 +161,7 @@ class Rib:
     def forget(self, rib: AdjRibIn, family: Family, nlris: Iterable[Nlri]) -> None:
         """A peer withdraws prefixes; unknown ones are no error (RFC 4271 §4.3)."""
         table = rib.tables[family]
-        self._own_touched |= rib.source.peer is None
+        self._own_touched |= rib.source.is_local
         candidates = self.candidates[family]
         dirty = self._dirty[family]
         stale = rib.stale.get(family)
@@ -192,14 +194,15 @@ class Rib:
     def _settle(self, path: Path) -> None:
         """Ask the import policy and the resolver about a path."""
         path.epoch = self._epoch
-        peer = path.source.peer
-        if peer is None:
+        peer, nexthop = path.source.peer, path.attributes.nexthop
+        if path.is_local:
             path.eligible = True
             return
         received, outcome = path.base.attributes, path.outcome
-        nexthop = path.attributes.nexthop
         path.refusal = import_refusal(peer, received, self.me, nexthop) or outcome.refusal
         found = self.resolver.resolve(path.hop) if path.refusal is None else None
+        if peer is None and found is not None and found.metric != CONNECTED_METRIC:
+            path.refusal, found = NOT_CONNECTED, None
         if found is None:
             path.nexthops, path.igp_metric, path.eligible = None, 0, False
         else:

@@ -32,6 +32,7 @@ from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished
 from kroute.plan.policy import PASSES_ON, ExportRules, OriginCheck, PeerRules, Self, quad
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.seed import Seeds
 
 __all__ = ["Effects", "PeerState", "Routing"]
 
@@ -61,6 +62,7 @@ class Routing:
         self.deferral = deferral
         self.inventory_complete = False
         self.local = AdjRibIn(None)
+        self.seeds = Seeds()
         self.sources: dict[tuple[Family, Nlri], str] = {}
         self._outs: dict[ExportRules, AdjRibOut] = {}
         self._joining: list[PeerName] = []
@@ -109,14 +111,16 @@ class Routing:
         if own_nexthops is not None and self._own_nexthops != own_nexthops:
             self._own_nexthops = dict(own_nexthops)
             self._rules_changed = True
-        self.rib.rejudge((p.adj_in for p in self.peers.values()), me, resolver)
+        self.rib.rejudge(
+            (self.seeds.adj_in, *(p.adj_in for p in self.peers.values())), me, resolver
+        )
 
     def _change(self, state: PeerState, peer: Peer) -> None:
         """A known peer has new parameters; what they mean for its paths and for what it is told holds at once."""
-        source, before = state.adj_in.source, state.peer
+        source, same = state.adj_in.source, state.looks_like(peer)
         state.peer, state.adj_in.limit = peer, peer.max_prefixes
         source.adopt(peer)
-        if _what_paths_see(before) != _what_paths_see(peer):
+        if not same:
             self._reconsider(state)
         self._rules_changed = True
 
@@ -182,6 +186,8 @@ class Routing:
             self._reconsider(state)
         state.adj_in.over.clear()
         state.ended, state.owed = set(), set(negotiated.families)
+        state.heard |= set(state.peer.families) - state.owed
+        self.seeds.due = True
         state.attempt = ""
         self._judge_stale(state, negotiated, now)
         self._joining.append(name)
@@ -256,7 +262,8 @@ class Routing:
 
     def end_of_rib(self, state: PeerState, family: Family) -> None:
         """The peer's initial table of a family is complete (RFC 4724 §2)."""
-        state.ended.add(family)
+        state.end(family)
+        self.seeds.due = True
         self._sweep(state, family)
 
     def refresh(self, name: PeerName) -> None:
@@ -281,13 +288,14 @@ class Routing:
         return [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
-            if not state.has_spoken
+            if not (state.has_spoken or state.away)
         ]
 
     # --- consequences ---------------------------------------------------------------------------------
 
     def flush(self, now: float) -> Effects:
         """Decide what has changed and hand over all consequences."""
+        self.seeds.sow(self.rib, self.peers, now)
         effects = Effects()
         for family, decided in self.rib.decide().items():
             effects.fib[family] = decided.kernel
@@ -376,8 +384,7 @@ class Routing:
             state.out = None
 
     def _rules(self, peer: Peer, negotiated: Negotiated) -> ExportRules:
-        own = dict(self._own_nexthops)
-        own[family_of(peer.local_address)] = peer.local_address.packed
+        own = {**self._own_nexthops, family_of(peer.local_address): peer.local_address.packed}
         if negotiated.extended_nexthop and family_of(peer.local_address) is Family.IPV6:
             # The peer may have no IPv4 address at all; ours of this session it can reach (RFC 8950).
             own[Family.IPV4] = own[Family.IPV6]
@@ -392,8 +399,3 @@ class Routing:
             asn4=negotiated.asn4,
             message_size=negotiated.message_size,
         )
-
-
-def _what_paths_see(peer: Peer) -> tuple[object, ...]:
-    """The parameters of a peer that import policy, decision and export of its paths depend on."""
-    return peer.kind, peer.address, peer.asn, peer.local_asn

@@ -35,6 +35,8 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "restartTime": (1, 4095),
     "staleTime": (1, 86400),
     "deferralTime": (0, 3600),
+    "lifetime": (1, 86400),
+    "notReadyTime": (0, 86400),
     "ttlSecurity": (1, 254),
     "multihop": (2, 255),
     "table": (1, 4294967295),

@@ -74,6 +74,7 @@ class Stage:
         self.kernel: dict[Family, dict[Nlri, Nexthops]] = {f: {} for f in Family}
         self.conflist: Conflist | None = None
         self.routing = Routing(now=0.0, legs=observed.config.bgp.multipath, deferral=0.0)
+        self.routing.seeds.in_use = False
         self.road = QuietRoad(self.routing, self, self, lambda: 0.0)
         self.control = Control(observed, self.road, self._want, lambda: 0.0, NamedKeys())
         self.control.replan()

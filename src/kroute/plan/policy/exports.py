@@ -47,6 +47,8 @@ PASSES_ON: Mapping[PeerKind, frozenset[PeerKind]] = {
 def passes_on(rules: ExportRules, path: Path) -> bool:
     """Whether a path is told to peers of these rules at all."""
     peer = path.source.peer
+    if path.is_seeded:
+        return False
     if peer is None:
         return path.origination is None or path.origination.internal or not rules.internal
     return peer.kind in PASSES_ON[rules.kind] and NO_ADVERTISE not in path.attributes.communities

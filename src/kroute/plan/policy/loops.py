@@ -22,12 +22,14 @@ class Self:
 
 
 def import_refusal(
-    peer: Peer, attributes: Attributes, me: Self, nexthop: bytes | None = None
+    peer: Peer | None, attributes: Attributes, me: Self, nexthop: bytes | None = None
 ) -> Reason | None:
     """Why a path must not be used whatever its prefix: loops and impossible next hops; None if it may be.
 
-    ``nexthop`` is the one that a policy has set in place of the received one.
+    ``nexthop`` is the one that a policy has set in place of the received one. A path of no peer cannot loop.
     """
+    if peer is None:
+        return _nexthop_refusal(attributes.nexthop if nexthop is None else nexthop, me)
     for segment in attributes.as_path:
         if peer.local_asn in segment.asns:
             return Reason(
