@@ -35,6 +35,8 @@ class Fake:
         self.control = Control(observed, self.road, lambda _wish: None, self.clock)
         self.fib: Any = None
         self.kni = None
+        trials = SimpleNamespace(problems=lambda: (), state=lambda _host: {})
+        self.door = SimpleNamespace(trials=trials)
         self.loop = None
         self.watcher = SimpleNamespace(error="")
         self.ticked = 0.0

@@ -1,4 +1,4 @@
-"""The command line: ``kroute run | show | why | plan | check-config | cleanup | lab | kni``.
+"""The command line: ``kroute run | show | why | plan | apply | confirm | check-config | cleanup | lab | kni``.
 
 Exit codes: 0 ok, 1 the answer is "no", 2 usage, 3 the daemon cannot be reached. Each command is a module with
 ``add_parser`` and ``run``; its imports happen when it runs, so that every command starts fast.
@@ -14,7 +14,18 @@ from importlib import import_module
 from kroute import __version__
 from kroute.model.errors import KrouteError
 
-COMMANDS = ("run", "show", "why", "plan", "check_config", "cleanup", "lab", "kni")
+COMMANDS = (
+    "run",
+    "show",
+    "why",
+    "plan",
+    "apply",
+    "confirm",
+    "check_config",
+    "cleanup",
+    "lab",
+    "kni",
+)
 
 OK, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 

@@ -37,20 +37,33 @@ def ask(path: str, resource: str, **query: str) -> Any:
         Unreachable: no daemon answers on that socket.
         KrouteError: it answers with an error.
     """
+    return _request(path, "GET", f"/v1/{resource}" + (f"?{urlencode(query)}" if query else ""))
+
+
+def act(path: str, what: str, body: bytes = b"") -> Any:
+    """Have the daemon do something; its JSON answer.
+
+    Raises:
+        Unreachable: no daemon answers on that socket.
+        KrouteError: it refuses, and why.
+    """
+    return _request(path, "POST", f"/v1/{what}", body)
+
+
+def _request(path: str, method: str, target: str, body: bytes | None = None) -> Any:
     connection = _UnixConnection(path)
-    target = f"/v1/{resource}" + (f"?{urlencode(query)}" if query else "")
     try:
-        connection.request("GET", target)
+        connection.request(method, target, body)
         response = connection.getresponse()
-        body = response.read()
+        found = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(_explain(path, error)) from error
     finally:
         connection.close()
-    answer: Any = json.loads(body) if body else None
+    answer: Any = json.loads(found) if found else None
     if response.status >= 400:
         said = answer.get("error") if isinstance(answer, dict) else None
-        raise KrouteError(said or body.decode(errors="replace"))
+        raise KrouteError(said or found.decode(errors="replace"))
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kroute.cli import OK, UNREACHABLE
 from kroute.cli.client import DEFAULT_SOCKET, Unreachable, ask
-from kroute.codec.show import as_json, as_yaml, table
+from kroute.codec.show import as_json, as_yaml, duration, table
 
 WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status", "pods")
 
@@ -38,8 +38,18 @@ def run(args: argparse.Namespace) -> int:
     except Unreachable as error:
         print(f"kroute show: {error}", file=sys.stderr)
         return UNREACHABLE
+    if args.what == "config" and args.output != "json":
+        _mark_trial(args.socket)
     print(render("rejected" if rejected else args.what, answer, args.output), end="")
     return OK
+
+
+def _mark_trial(path: str) -> None:
+    """Say above a configuration that it is on trial; a YAML comment, so that the rest stays a file."""
+    trial = ask(path, "trial")
+    if trial:
+        left = duration(trial["remaining"])
+        print(f"# on trial: the configuration before returns in {left} unless `kroute confirm`")
 
 
 def render(view: str, answer: Any, output: str) -> str:

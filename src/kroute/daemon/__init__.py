@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
+from kroute.daemon.door import Door
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
 from kroute.drivers import systemd
@@ -64,6 +65,8 @@ class Daemon:
     def __init__(self, config: Config, config_file: ConfigFile) -> None:
         self.config = config
         self.clock = time.monotonic
+        self.door = Door(self, config_file, config.paths.state)
+        begun = self.door.trials.resume(config)
         legs, restart = config.bgp.multipath, config.bgp.graceful_restart
         self.routing = Routing(now=self.clock(), legs=legs, deferral=float(restart.deferral_time))
         former = remember_protocol(config)
@@ -75,7 +78,7 @@ class Daemon:
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
         self.control = Control(
-            Observed(me=node_name(config), config=config), self.road, self.conflist.want, self.clock
+            Observed(me=node_name(config), config=begun), self.road, self.conflist.want, self.clock
         )
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -103,7 +106,9 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self._servers.append(
-            serve_unix(Path(self.config.paths.run) / "kroute.sock", self.desk.respond)
+            serve_unix(
+                Path(self.config.paths.run) / "kroute.sock", self.desk.respond, self.door.act
+            )
         )
         self._serve_http()
         loop.set_exception_handler(self._on_lost_exception)
@@ -251,6 +256,8 @@ class Daemon:
             )
             return
         self._report("config", ())
+        if not self.door.trials.file_says(outcome):
+            return
         if outcome != self.control.observed.config:
             log.info("configuration changed")
             logging.getLogger().setLevel(outcome.log_level.upper())
@@ -274,6 +281,7 @@ class Daemon:
             self._serve_http()
         self.routing.tick(now)
         self.road.flush()
+        self.door.trials.tick(self.door)
         if not self.routing.waiting_for(now):
             self._in_sync()
         if not self._was_ready and not self.desk.missing():

@@ -62,6 +62,7 @@ class Desk:
             "status": lambda _q: self.status(),
             "pods": lambda _q: daemon.kni.pods() if daemon.kni is not None else [],
             "why": self._why,
+            "trial": lambda _q: daemon.door.trials.state(daemon.door),
         }
 
     def respond(self, path: str, query: Mapping[str, str]) -> Answer | None:
@@ -124,6 +125,7 @@ class Desk:
         unread = daemon.watcher.error
         extra = [
             *daemon.control.secret_problems,
+            *daemon.door.trials.problems(),
             *(
                 (Problem(object="kernel", reason=unread, severity=Severity.ERROR),)
                 if unread
@@ -198,6 +200,7 @@ class Desk:
             "waitingFor": routing.waiting_for(daemon.clock()),
             "fib": _fib_status(state),
             "problems": len(self.problems()),
+            "trial": daemon.door.trials.state(daemon.door),
         }
 
     def _why(self, query: Mapping[str, str]) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from kroute.codec.config import MAX_SIZE, parse_config
 from kroute.drivers.watching import changes, mark_of, signature
 from kroute.model.config import Config
-from kroute.model.errors import Complaint, ConfigError
+from kroute.model.errors import Complaint, ConfigError, DriverError
 
 
 class ConfigFile:
@@ -27,7 +30,7 @@ class ConfigFile:
         Raises:
             ConfigError: it cannot be read, or is wrong; all complaints at once.
         """
-        return parse_config(self._text(), str(self.path))
+        return parse_config(self.text(), str(self.path))
 
     def reload(self) -> None:
         """Have :meth:`watch` read it again, changed or not."""
@@ -46,14 +49,41 @@ class ConfigFile:
     def _newer(self) -> Config | ConfigError:
         """The version that is there now. An empty one is refused: files are empty while they are being written."""
         try:
-            text = self._text()
+            text = self.text()
             if not text.strip():
                 raise self._error("is empty; write {} for all defaults")
             return parse_config(text, str(self.path))
         except ConfigError as error:
             return error
 
-    def _text(self) -> str:
+    def replace(self, text: str) -> Path:
+        """Write a new version in one step, and keep the one before beside it; where that is.
+
+        Raises:
+            DriverError: it cannot be written, as where it is mounted read-only.
+        """
+        path = self.path.resolve()
+        kept, draft = path.with_name(path.name + ".before"), path.with_name(f".{path.name}.draft")
+        try:
+            shutil.copy2(path, kept)
+            shutil.copy2(path, draft)  # keeps the mode
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise DriverError(f"{self.path} cannot be written: {error.strerror}") from error
+        return kept
+
+    def text(self) -> str:
+        """What the file says now.
+
+        Raises:
+            ConfigError: it cannot be read, or changed while it was read.
+        """
         try:
             if not self.path.is_file():
                 raise self._error("is no file" if self.path.exists() else "is not there")

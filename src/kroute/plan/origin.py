@@ -260,20 +260,9 @@ class Origins:
             then.enforce,
         ):
             return None
+        ranges = _unequal(now.owners, then.owners)
         addresses = _unequal(now.addresses, then.addresses)
         router_ids = _unequal(now.router_ids, then.router_ids)
-        ranges = _unequal(now.owners, then.owners)
-        renamed = {
-            name
-            for keys, (one, two) in (
-                (addresses, (now.addresses, then.addresses)),
-                (router_ids, (now.router_ids, then.router_ids)),
-            )
-            for key in keys
-            for name in one.get(key, frozenset()) ^ two.get(key, frozenset())
-        }
-        if renamed:
-            ranges |= {key for key, owner in now.owners.items() if owner in renamed}
         return Concern(self, _by_family(ranges), addresses | router_ids)
 
 

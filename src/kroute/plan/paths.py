@@ -104,8 +104,9 @@ class Path:
         found = known.get(outcome)
         path = None if found is None else found()
         if path is None:
-            for gone in [o for o, r in known.items() if r() is None]:
-                del known[gone]
+            if not len(known) & (len(known) - 1):  # as their number doubles, lest each looks at all
+                for gone in [o for o, r in known.items() if r() is None]:
+                    del known[gone]
             path = Path(self.source, outcome.attributes or self.attributes)
             path._base, path.outcome = self, outcome
             known[outcome] = ref(path)

@@ -1,7 +1,8 @@
 """HTTP for people and machines: one tiny server class, bound to a TCP port and to the local socket of the CLI.
 
-Read-only. Each connection has one request and a thread of its own, so that a slow reader holds up nobody; the
-answers come from a callable that the daemon hands in, which is called in that thread.
+Read-only, but for what root may POST to the local socket. Each connection has one request and a thread of its own, so
+that a slow reader holds up nobody; the answers come from a callable that the daemon hands in, which is called in that
+thread.
 """
 
 from __future__ import annotations
@@ -46,7 +47,14 @@ Respond = Callable[[str, Mapping[str, str]], Answer | None]
 """Path and query to an answer; None where there is nothing of that name."""
 
 
-def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
+Act = Callable[[str, bytes], Answer | None]
+"""Path and body of a POST to an answer; None where nothing of that name can be done."""
+
+LONGEST_BODY = 4 << 20
+"""Octets of a POST at most."""
+
+
+def _handler(respond: Respond, act: Act | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT
         server_version = "kroute"
@@ -57,6 +65,18 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.server.request_is_read(self.connection)
             self._send(_answer(respond, self.path))
+
+        def do_POST(self) -> None:
+            """Only where acts are taken: nowhere but on the local socket."""
+            size = self.headers.get("Content-Length", "")
+            if act is None:
+                self._send(_refusal(HTTPStatus.NOT_IMPLEMENTED, "this door is read-only"))
+            elif not size.isdecimal() or int(size) > LONGEST_BODY:
+                self._send(_refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long, or no length"))
+            else:
+                body = self.rfile.read(int(size))
+                self.server.request_is_read(self.connection)
+                self._send(_answer(lambda path, _query: act(path, body), self.path))
 
         def send_error(
             self, code: int, message: str | None = None, explain: str | None = None
@@ -164,10 +184,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 class HttpServer:
     """One listening socket and the thread that serves it."""
 
-    def __init__(self, listener: socket.socket, family: int, respond: Respond) -> None:
+    def __init__(
+        self, listener: socket.socket, family: int, respond: Respond, act: Act | None = None
+    ) -> None:
         server_class = type("Server", (_Server,), {"address_family": family})
         self._server: _Server = server_class(
-            listener.getsockname(), _handler(respond), bind_and_activate=False
+            listener.getsockname(), _handler(respond, act), bind_and_activate=False
         )
         self._server.socket.close()
         self._server.socket = listener
@@ -199,8 +221,10 @@ def serve_tcp(address: str, port: int, respond: Respond) -> HttpServer:
     return _listen(listener, (address, port), f"http {address} port {port}", family, respond)
 
 
-def serve_unix(path: Path, respond: Respond) -> HttpServer:
-    """Serve on a Unix socket for root only. A socket that a dead daemon left is replaced, a live one never.
+def serve_unix(path: Path, respond: Respond, act: Act | None = None) -> HttpServer:
+    """Serve on a Unix socket for root only, who may also POST where ``act`` takes it.
+
+    A socket that a dead daemon left is replaced, a live one never.
 
     Raises:
         DriverError: another daemon listens there, or the folder cannot be written.
@@ -215,7 +239,7 @@ def serve_unix(path: Path, respond: Respond) -> HttpServer:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)  # root only from the first moment on
     try:
-        return _listen(listener, str(path), str(path), socket.AF_UNIX, respond)
+        return _listen(listener, str(path), str(path), socket.AF_UNIX, respond, act)
     finally:
         os.umask(mask)
 
@@ -236,7 +260,12 @@ def _is_live(path: Path) -> bool:
 
 
 def _listen(
-    listener: socket.socket, address: Any, where: str, family: int, respond: Respond
+    listener: socket.socket,
+    address: Any,
+    where: str,
+    family: int,
+    respond: Respond,
+    act: Act | None = None,
 ) -> HttpServer:
     try:
         listener.bind(address)
@@ -244,4 +273,4 @@ def _listen(
     except OSError as error:
         listener.close()
         raise DriverError(f"{where}: cannot listen: {error.strerror or error}") from error
-    return HttpServer(listener, family, respond)
+    return HttpServer(listener, family, respond, act)
