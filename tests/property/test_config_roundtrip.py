@@ -61,6 +61,8 @@ def number(key: str) -> st.SearchStrategy[int]:
 def word(key: str) -> st.SearchStrategy[str]:
     if key in ("routerId", "clusterId"):
         return st.just("") | st.ip_addresses(v=4).filter(int).map(str)
+    if key == "communities":
+        return st.sampled_from(["64512:100", "no-export", "64512:1:2"])
     if key in CHOICES:
         return st.sampled_from(CHOICES[key])
     if key in PATTERNS:

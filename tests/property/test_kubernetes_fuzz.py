@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroute.codec.kubernetes import node_of, read_nodes
+from kroute.codec.kubernetes import node_of, read_nodes, read_objects
+from kroute.codec.services import service_of, slice_of
 from kroute.model.errors import InputError
 from kroute.model.node import Node
 from support.inventory import node_object
@@ -44,6 +45,80 @@ NODES = mapping(
     spec=mapping(podCIDR=ADDRESSES, podCIDRs=st.lists(ADDRESSES | JSON), unschedulable=JSON),
     status=mapping(addresses=ENTRIES, conditions=CONDITIONS),
 )
+
+
+SERVICES = mapping(
+    kind=st.sampled_from(["Service", "ServiceList"]),
+    metadata=mapping(
+        name=st.sampled_from(["web", "a b"]),
+        namespace=st.sampled_from(["default", ""]),
+        annotations=mapping(
+            **{
+                "kroute.io/advertise": st.sampled_from(["true", "clusterIP,x", ","]),
+                "kroute.io/communities": st.sampled_from(["1:2", "1:2:3", "no-export,9", ":"]),
+            }
+        ),
+    ),
+    spec=mapping(
+        type=st.sampled_from(["ClusterIP", "LoadBalancer", "ExternalName"]),
+        clusterIP=ADDRESSES,
+        clusterIPs=st.lists(ADDRESSES | JSON),
+        externalIPs=st.lists(ADDRESSES | JSON),
+        externalTrafficPolicy=st.sampled_from(["Local", "Cluster", "local"]),
+    ),
+    status=mapping(
+        loadBalancer=mapping(
+            ingress=st.lists(mapping(ip=ADDRESSES, ipMode=st.sampled_from(["VIP", "Proxy"])))
+        )
+    ),
+)
+CONDITION = st.booleans() | st.none()
+SLICES = mapping(
+    metadata=mapping(
+        name=st.just("web-1"), labels=mapping(**{"kubernetes.io/service-name": st.just("web")})
+    ),
+    addressType=st.sampled_from(["IPv4", "IPv6", "FQDN", "IPX"]),
+    endpoints=st.lists(
+        mapping(
+            nodeName=st.sampled_from(["n1", "n2"]),
+            conditions=mapping(ready=CONDITION, serving=CONDITION, terminating=CONDITION),
+        )
+    ),
+)
+
+
+@given(SERVICES)
+def test_any_object_is_a_service_or_a_problem(thing: Any):
+    service, problems = service_of(thing)
+    assert service is not None or problems
+    assert all(len(p.reason) < 400 for p in problems)
+    if service is not None:
+        assert isinstance(hash(service), int)
+        assert not any(a.is_loopback or a.is_multicast for _, a in service.addresses)
+
+
+@given(SLICES)
+def test_any_object_is_an_endpoint_slice_or_a_problem(thing: Any):
+    found, problems = slice_of(thing)
+    assert found is not None or problems
+    assert found is None or all(n.ready + n.draining > 0 for n in found.nodes)
+
+
+@given(
+    st.lists(SERVICES | SLICES | NODES, max_size=4),
+    st.sampled_from(["List", "ServiceList", "EndpointSliceList"]),
+)
+def test_json_and_yaml_of_the_same_services_are_the_same(items: list[Any], kind: str):
+    text = json.dumps({"items": items, "kind": kind})
+    assert everything(text) == everything(f"# yaml\n{text}")
+
+
+def everything(text: str) -> Any:
+    """What a text says of nodes and services, or that it is refused."""
+    try:
+        return read_objects(text, "file", services=True)
+    except InputError:
+        return None
 
 
 def is_sound(node: Node) -> bool:

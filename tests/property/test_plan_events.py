@@ -12,14 +12,51 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from kroute.model.bgp import Initiate
+from kroute.model.communities import Communities
 from kroute.model.config import Config, PeerConfig, Peering, RouteReflector, Topology, Transport
-from kroute.model.inventory import Fresh, Listed, NodeChanged, NodeGone, Problems, Stale
+from kroute.model.config_services import (
+    Aggregate,
+    Check,
+    Services,
+    StaticService,
+    TcpCheck,
+)
+from kroute.model.inventory import (
+    Fresh,
+    Listed,
+    NodeChanged,
+    NodeGone,
+    Problems,
+    ServiceChanged,
+    ServiceGone,
+    ServicesListed,
+    SliceChanged,
+    SliceGone,
+    SlicesListed,
+    Stale,
+)
 from kroute.model.kernel import KernelState
+from kroute.model.net import Family
 from kroute.model.node import Node
 from kroute.model.problem import Problem
+from kroute.model.service import (
+    AddressKind,
+    CheckState,
+    EndpointSlice,
+    NodeEndpoints,
+    Service,
+    TrafficPolicy,
+)
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
-from kroute.plan.observe import ConfigChanged, ControlEvent, KernelChanged, Reported, observe
+from kroute.plan.observe import (
+    Checked,
+    ConfigChanged,
+    ControlEvent,
+    KernelChanged,
+    Reported,
+    observe,
+)
 from support.routing import dual, kernel
 
 NAMES = ["n1", "n2", "n3", "n10"]
@@ -36,6 +73,7 @@ some_nodes = st.builds(
 )
 some_configs = st.builds(
     Config,
+    services=st.deferred(lambda: st.sampled_from([Services(), SERVICES])),
     peering=st.builds(
         Peering,
         topology=st.sampled_from(list(Topology)),
@@ -62,6 +100,59 @@ some_problems = st.lists(
     max_size=2,
 ).map(tuple)
 
+SERVICES = Services(
+    enabled=True,
+    advertise=("clusterIP", "externalIP"),
+    ranges=(ip_network("10.96.0.0/24"), ip_network("fd00:96::/64")),
+    aggregates=(Aggregate(prefix=ip_network("10.96.0.0/25")),),
+    static=(
+        StaticService(
+            name="dns",
+            addresses=(ip_address("10.96.0.1"), ip_address("fd00:96::53")),
+            check=Check(tcp=TcpCheck(port=53)),
+        ),
+    ),
+)
+VIPS = [ip_address(a) for a in ("10.96.0.1", "10.96.0.200", "10.9.0.1", "fd00:96::1", "10.0.1.9")]
+some_services = st.builds(
+    Service,
+    namespace=st.just("default"),
+    name=st.sampled_from(["web", "db"]),
+    addresses=st.lists(
+        st.tuples(
+            st.sampled_from([AddressKind.CLUSTER_IP, AddressKind.EXTERNAL_IP]),
+            st.sampled_from(VIPS),
+        ),
+        max_size=3,
+        unique=True,
+    ).map(tuple),
+    external_policy=st.sampled_from(list(TrafficPolicy)),
+    communities=st.sampled_from([Communities(), Communities((7,))]),
+    created=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
+)
+some_slices = st.builds(
+    EndpointSlice,
+    namespace=st.just("default"),
+    name=st.sampled_from(["web-1", "web-2", "db-1"]),
+    service=st.sampled_from(["web", "db"]),
+    family=st.sampled_from(list(Family)),
+    nodes=st.lists(
+        st.builds(NodeEndpoints, st.sampled_from(NAMES), st.integers(0, 2), st.integers(0, 1)),
+        max_size=2,
+    ).map(tuple),
+)
+service_event = st.one_of(
+    some_services.map(ServiceChanged),
+    st.sampled_from(["default/web", "default/db"]).map(ServiceGone),
+    some_slices.map(SliceChanged),
+    st.sampled_from(["default/web-1", "default/db-1"]).map(SliceGone),
+    st.builds(
+        Checked,
+        st.just("dns"),
+        st.none() | st.builds(CheckState, st.booleans(), st.just("said so")),
+    ),
+)
+
 START = Observed(me="n1", config=Config())
 
 
@@ -87,16 +178,26 @@ def subject(event: ControlEvent) -> tuple[Any, ...]:
             return ("node", name)
         case Reported(source, _):
             return ("report", source)
-        case Problems(_):
-            return ("report", "inventory")
-        case Stale(_) | Fresh():
-            return ("source",)
+        case Problems(_, of):
+            return ("report", "inventory", of)
+        case Stale(_, of) | Fresh(of):
+            return ("source", of)
+        case ServiceChanged(service):
+            return ("service", service.key)
+        case SliceChanged(changed):
+            return ("slice", changed.key)
+        case ServiceGone(key) | SliceGone(key):
+            return (type(event).__name__.removesuffix("Gone").lower(), key)
+        case Checked(name, _):
+            return ("check", name)
         case _:
             return (type(event).__name__,)
 
 
 one_node_event = st.one_of(some_nodes.map(NodeChanged), st.sampled_from(NAMES).map(NodeGone))
 one_event = st.one_of(
+    service_event,
+    service_event,
     one_node_event,
     one_node_event,
     some_configs.map(ConfigChanged),
@@ -146,6 +247,35 @@ def test_a_list_is_worth_the_changes_that_make_it(listed: Listed, events: list[C
         *(NodeChanged(node) for node in reversed(listed.nodes)),
     ]
     assert desired([*before, listed]) == desired([*before, *split])
+
+
+@given(
+    some_lists,
+    st.lists(some_services, max_size=2, unique_by=lambda s: s.key),
+    st.lists(some_slices, max_size=3, unique_by=lambda s: s.key),
+    st.lists(service_event, max_size=8),
+)
+def test_lists_of_services_are_worth_the_changes_that_make_them(
+    listed: Listed,
+    services: list[Service],
+    slices: list[EndpointSlice],
+    events: list[ControlEvent],
+):
+    start = [listed, ConfigChanged(Config(services=SERVICES)), Checked("dns", CheckState(True, ""))]
+    before = [*start, ServicesListed(()), SlicesListed(()), *events]
+    whole = [ServicesListed(tuple(services)), SlicesListed(tuple(slices))]
+    kept = {s.key for s in services} | {s.key for s in slices}
+    split = [
+        *(ServiceGone(key) for key in ("default/web", "default/db") if key not in kept),
+        *(
+            SliceGone(f"default/{n}")
+            for n in ("web-1", "web-2", "db-1")
+            if f"default/{n}" not in kept
+        ),
+        *(SliceChanged(each) for each in reversed(slices)),
+        *(ServiceChanged(each) for each in reversed(services)),
+    ]
+    assert desired([*before, *whole]) == desired([*before, *split])
 
 
 @given(some_lists, st.lists(one_event, max_size=12))

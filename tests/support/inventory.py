@@ -18,10 +18,17 @@ from kroute.model.inventory import (
     NodeChanged,
     NodeGone,
     Problems,
+    ServiceChanged,
+    ServiceGone,
+    ServicesListed,
+    SliceChanged,
+    SliceGone,
+    SlicesListed,
     Stale,
 )
 from kroute.model.node import Node
 from kroute.model.problem import Problem
+from kroute.model.service import EndpointSlice, Service
 
 DEADLINE = 20.0
 
@@ -66,8 +73,12 @@ class Told:
         self.lists = 0
         self.removed: list[str] = []
         """Names in the order in which they were told gone, by event or by absence from a list."""
-        self.problems: tuple[Problem, ...] = ()
-        self.stale: str | None = None
+        self.services: dict[str, Service] = {}
+        self.slices: dict[str, EndpointSlice] = {}
+        self.service_lists = [0, 0]
+        """How often all services, and all slices, were told."""
+        self.problems_of: dict[str, tuple[Problem, ...]] = {}
+        self.stale_lists: dict[str, str] = {}
         self._news = asyncio.Event()
 
     def take(self, event: InventoryEvent) -> None:
@@ -84,13 +95,42 @@ class Told:
             case NodeGone(name):
                 self.removed.append(name)
                 self.nodes.pop(name)
-            case Problems(problems):
-                self.problems = problems
-            case Stale(reason):
-                self.stale = reason
-            case Fresh():
-                self.stale = None
+            case Problems(problems, of):
+                self.problems_of[of] = problems
+            case Stale(reason, of):
+                self.stale_lists[of] = reason
+            case Fresh(of):
+                self.stale_lists.pop(of, None)
+            case _:
+                self._take_service(event)
         self._news.set()
+
+    def _take_service(self, event: InventoryEvent) -> None:
+        match event:
+            case ServicesListed(services):
+                self.service_lists[0] += 1
+                self.services = {s.key: s for s in services}
+            case SlicesListed(slices):
+                self.service_lists[1] += 1
+                self.slices = {s.key: s for s in slices}
+            case ServiceChanged(service):
+                self.services[service.key] = service
+            case SliceChanged(changed):
+                self.slices[changed.key] = changed
+            case ServiceGone(key):
+                self.services.pop(key)
+            case SliceGone(key):
+                self.slices.pop(key)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with any object."""
+        return tuple(p for of in sorted(self.problems_of) for p in self.problems_of[of])
+
+    @property
+    def stale(self) -> str | None:
+        """Why the source of some list does not answer."""
+        return next(iter(self.stale_lists.values()), None)
 
     async def until(self, holds: Callable[[Told], object], deadline: float = DEADLINE) -> None:
         """Return when something holds of what was told.

@@ -16,6 +16,7 @@ from kroute.codec.config.decode import camel
 from kroute.codec.config.decode import keys as in_order
 from kroute.codec.yaml12 import load
 from kroute.model.config import Config, InventoryKind, PeerConfig, Topology
+from kroute.model.config_services import StaticService
 
 ROOT = Path(__file__).parents[2]
 EXPLAINED = ROOT / "config" / "kroute.yaml"
@@ -40,10 +41,16 @@ def present(value: Any, prefix: str = "") -> Iterator[str]:
 
 def explained_peer() -> str:
     """The peer that the explained file shows in comments, as a file."""
-    block = re.search(r"(?m)(^  # - name: .*\n(?:^  #   .*\n)+)", EXPLAINED.read_text())
+    return "peering:\n  peers:\n" + explained_entry("tor1")
+
+
+def explained_entry(name: str) -> str:
+    """The entry of a list of that name, which stands in comments."""
+    pattern = rf"(?m)(^  # - name: {name} .*\n(?:^  #   .*\n)+)"
+    block = re.search(pattern, EXPLAINED.read_text())
     assert block is not None
     lines = [line.removeprefix("  # ") for line in block[1].splitlines()]
-    return "peering:\n  peers:\n" + "".join(f"    {line}\n" for line in lines)
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def test_there_are_examples():
@@ -68,6 +75,14 @@ def test_the_explained_peer_holds_every_key_and_every_default():
     assert peer == PeerConfig(name=peer.name, address=peer.address, asn=peer.asn)
     document = load(text, "peer").value["peering"]["peers"][0]
     assert list(document) == [camel(f.name) for f in in_order(PeerConfig)]
+
+
+def test_the_explained_static_service_holds_every_key_and_every_default():
+    text = "services:\n  static:\n" + explained_entry("dns")
+    (service,) = parse_config(text).services.static
+    assert service == StaticService(name=service.name, addresses=service.addresses)
+    document = load(text, "service").value["services"]["static"][0]
+    assert list(document) == [camel(f.name) for f in fields(StaticService)]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: f"{p.parent.name}/{p.name}")

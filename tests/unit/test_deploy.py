@@ -24,6 +24,8 @@ OVERLAYS = sorted(DEPLOY.glob("overlays/*/kustomization.yaml"))
 INSTALLER = ROOT / "scripts" / "install-cni-plugins"
 PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 
+READ = ["get", "list", "watch"]
+
 
 def documents(path: Path) -> list[dict[str, Any]]:
     found = [document for document in yaml.safe_load_all(path.read_text()) if document]
@@ -85,9 +87,10 @@ def test_every_object_is_named_kroute_and_lives_in_kube_system():
             assert document["metadata"]["namespace"] == "kube-system"
 
 
-def test_the_service_account_may_read_nodes_and_nothing_else():
+def test_the_service_account_may_read_nodes_and_services_and_nothing_else():
     assert of_kind("ClusterRole")["rules"] == [
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}
+        {"apiGroups": [""], "resources": ["nodes", "services"], "verbs": READ},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     ]
     binding = of_kind("ClusterRoleBinding")
     assert binding["roleRef"]["name"] == of_kind("ClusterRole")["metadata"]["name"]

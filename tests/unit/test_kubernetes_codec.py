@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kroute.codec.kubernetes import LONGEST_ANNOTATION, MOST_ENTRIES, node_of, read_nodes
+from kroute.codec.kubefields import LONGEST_ANNOTATION, MOST_ENTRIES
+from kroute.codec.kubernetes import node_of, read_nodes
 from kroute.model.errors import InputError
 from kroute.model.net import Family
 from kroute.model.node import Node

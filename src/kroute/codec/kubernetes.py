@@ -10,38 +10,56 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
-from sys import intern
-from typing import Any, Final
+from ipaddress import ip_network
+from typing import Any, Final, NamedTuple
 
+from kroute.codec.kubefields import (
+    MOST_ENTRIES,
+    Complain,
+    host_address,
+    is_name,
+    mapping,
+    shown,
+    string,
+    strings,
+)
+from kroute.codec.services import service_of, slice_of
 from kroute.codec.yaml12 import load_all
 from kroute.model.errors import Complaint, InputError
 from kroute.model.net import Address, Prefix
 from kroute.model.node import Node
 from kroute.model.problem import Problem
+from kroute.model.service import EndpointSlice, Service
 
 ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
 """Types of node addresses that sessions may use, the better first."""
-MOST_ENTRIES: Final = 32
-"""Addresses and podCIDRs of one node that are looked at: more is no node, and a kubelet may write what it likes."""
-LONGEST_ANNOTATION: Final = 1024
-"""Characters of an annotation's value; longer ones are others' notes to themselves and are left out."""
-LONGEST_NAME: Final = 253
 WIDEST_POD_CIDR: Final = {4: 8, 6: 16}
 """The shortest prefix of a podCIDR by version of the Internet Protocol: more than this is no node's share."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
-
 Content = tuple[tuple[Node, ...], tuple[Problem, ...]]
+Slim = Node | Service | EndpointSlice
+
+
+class Objects(NamedTuple):
+    """What a text of Kubernetes objects holds, in its order."""
+
+    nodes: tuple[Node, ...] = ()
+    services: tuple[Service, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is left of an object of a list: whether it says of itself that it is a Node, and the node it is."""
+    """What is left of an object of a list: its kind, whether it says so itself, and the value it is."""
 
+    kind: str
     named: bool
-    node: Node | None
+    value: Slim | None
     problems: tuple[Problem, ...]
+
+
+_Keep = Callable[[Any], _Kept | None]
 
 
 def read_nodes(text: str, source: str) -> Content:
@@ -52,48 +70,78 @@ def read_nodes(text: str, source: str) -> Content:
     Raises:
         InputError: the text is neither YAML nor JSON, or empty, as a file is while it is being written.
     """
-    nodes: list[Node] = []
+    found = read_objects(text, source, services=False)
+    return found.nodes, found.problems
+
+
+def read_objects(text: str, source: str, *, services: bool) -> Objects:
+    """The Node objects in a text as :func:`read_nodes` has them, with ``services`` also Services and EndpointSlices.
+
+    Raises:
+        InputError: the text is neither YAML nor JSON, or empty.
+    """
+    values: list[Slim] = []
     problems: list[Problem] = []
-    for document in _documents(text, source):
-        for kept in _kept_of(document):
+    for document in _documents(text, source, _keep if services else _keep_node):
+        for kept in _kept_of(document, _keep if services else _keep_node):
             problems += kept.problems
-            if kept.node is not None:
-                nodes.append(kept.node)
-    return tuple(nodes), tuple(problems)
+            if kept.value is not None:
+                values.append(kept.value)
+    return Objects(
+        tuple(v for v in values if isinstance(v, Node)),
+        tuple(v for v in values if isinstance(v, Service)),
+        tuple(v for v in values if isinstance(v, EndpointSlice)),
+        tuple(problems),
+    )
 
 
-def _documents(text: str, source: str) -> list[Any]:
+def _documents(text: str, source: str, keep: _Keep) -> list[Any]:
     if not text or text.isspace():
         raise InputError(source, [Complaint("", "is empty")])
     # JSON is YAML too, but its own reader is ten times faster, and large dumps are JSON.
-    if text.lstrip()[0] == "{" and (document := _json_document(text)) is not None:
+    if text.lstrip()[0] == "{" and (document := _json_document(text, keep)) is not None:
         return [document]
-    return load_all(text, source, keep=_keep)
+    return load_all(text, source, keep=keep)
 
 
-def _kept_of(document: Any) -> Iterator[_Kept]:
+def _kept_of(document: Any, keep: _Keep) -> Iterator[_Kept]:
     kind = document.get("kind") if isinstance(document, dict) else None
     if isinstance(kind, str) and kind.endswith("List"):
         items = document.get("items")
         entries = items if isinstance(items, list) else []
         # Objects of a `List` name their kinds; those of a `NodeList` leave it to the list.
         yield from (
-            k for k in entries if k is not None and (k.named or kind in ("NodeList", "List"))
+            k for k in entries if k is not None and (k.named or kind in ("List", f"{k.kind}List"))
         )
-    elif document is not None and (kept := _keep(document)) is not None:
+    elif document is not None and (kept := keep(document)) is not None:
         yield kept
+
+
+def _keep_node(thing: Any) -> _Kept | None:
+    kind = thing.get("kind") if isinstance(thing, dict) else None
+    return None if kind not in (None, "Node") else _Kept("Node", kind == "Node", *node_of(thing))
 
 
 def _keep(thing: Any) -> _Kept | None:
     kind = thing.get("kind") if isinstance(thing, dict) else None
-    return None if kind not in (None, "Node") else _Kept(kind == "Node", *node_of(thing))
+    kind, named = (kind, True) if kind is not None else (_guessed_kind(thing), False)
+    reader = _READERS.get(kind) if isinstance(kind, str) else None
+    return None if reader is None else _Kept(str(kind), named, *reader(thing))
 
 
-def _json_document(text: str) -> dict[str, Any] | None:
+def _guessed_kind(thing: Any) -> str:
+    """What an object is that leaves its kind to its list."""
+    if isinstance(thing, dict) and "addressType" in thing:
+        return "EndpointSlice"
+    spec = mapping(thing, "spec")
+    return "Service" if "clusterIP" in spec or "sessionAffinity" in spec else "Node"
+
+
+def _json_document(text: str, keep: _Keep) -> dict[str, Any] | None:
     """The JSON object that a text is, with its ``items`` kept; None if it is none, for the YAML reader to judge."""
     scanner = _Json(text)
     try:
-        return scanner.document(_keep)
+        return scanner.document(keep)
     except (ValueError, IndexError, RecursionError):
         return None
 
@@ -163,10 +211,10 @@ class _Json:
 
 def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
     """A Node object as a value, and what is wrong with it; None for what is no node at all."""
-    metadata = _mapping(thing, "metadata")
+    metadata = mapping(thing, "metadata")
     name = metadata.get("name")
-    if not isinstance(name, str) or len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
-        reason = f"no name of a node: {_shown(name)}" if metadata else f"no object: {_shown(thing)}"
+    if not isinstance(name, str) or not is_name(name):
+        reason = f"no name of a node: {shown(name)}" if metadata else f"no object: {shown(thing)}"
         return None, (Problem(object="node/?", field="metadata.name", reason=reason),)
     problems: list[Problem] = []
 
@@ -180,60 +228,48 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
         name=name,
         addresses=addresses,
         pod_cidrs=tuple(_pod_cidrs(thing, addresses, complain)),
-        labels=_strings(metadata, "labels", complain),
-        annotations=_strings(metadata, "annotations", complain),
-        created=_string(metadata.get("creationTimestamp")),
-        uid=_string(metadata.get("uid")),
-        unschedulable=_mapping(thing, "spec").get("unschedulable") is True,
+        labels=strings(metadata, "labels", complain),
+        annotations=strings(metadata, "annotations", complain),
+        created=string(metadata.get("creationTimestamp")),
+        uid=string(metadata.get("uid")),
+        unschedulable=mapping(thing, "spec").get("unschedulable") is True,
         ready=_is_ready(thing),
     )
     return node, tuple(problems)
 
 
-_Complain = Callable[[str, str], None]
-
-
-def _addresses(thing: Any, complain: _Complain) -> Iterator[Address]:
-    listed = _mapping(thing, "status").get("addresses")
+def _addresses(thing: Any, complain: Complain) -> Iterator[Address]:
+    listed = mapping(thing, "status").get("addresses")
     entries = listed[:MOST_ENTRIES] if isinstance(listed, list) else []
     for wanted in ADDRESS_TYPES:
         found = [
             e.get("address") for e in entries if isinstance(e, dict) and e.get("type") == wanted
         ]
-        for text in dict.fromkeys(_shown(t) if not isinstance(t, str) else t for t in found):
-            if (address := _address(text)) is not None:
+        for text in dict.fromkeys(shown(t) if not isinstance(t, str) else t for t in found):
+            if (address := host_address(text)) is not None:
                 yield address
             else:
-                complain("status.addresses", f"{wanted} {_shown(text)} is no address of a host")
+                complain("status.addresses", f"{wanted} {shown(text)} is no address of a host")
         if found:
             return
 
 
 def _is_ready(thing: Any) -> bool:
     """The Ready condition. Unknown is what the cluster says of a kubelet that it does not hear."""
-    listed = _mapping(thing, "status").get("conditions")
+    listed = mapping(thing, "status").get("conditions")
     conditions = listed if isinstance(listed, list) else []
     told = [c.get("status") for c in conditions if isinstance(c, dict) and c.get("type") == "Ready"]
     return not any(status in ("False", "Unknown") for status in told)
 
 
-def _address(text: str) -> Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    unusable = address.is_multicast or address.is_unspecified or "%" in text
-    return None if unusable else address
-
-
-def _pod_cidrs(thing: Any, addresses: tuple[Address, ...], complain: _Complain) -> Iterator[Prefix]:
-    spec = _mapping(thing, "spec")
+def _pod_cidrs(thing: Any, addresses: tuple[Address, ...], complain: Complain) -> Iterator[Prefix]:
+    spec = mapping(thing, "spec")
     listed = spec.get("podCIDRs") or spec.get("podCIDR") or []
     entries = listed if isinstance(listed, list) else [listed]
-    texts = [t if isinstance(t, str) else _shown(t) for t in entries[:MOST_ENTRIES]]
+    texts = [t if isinstance(t, str) else shown(t) for t in entries[:MOST_ENTRIES]]
     for text in dict.fromkeys(texts):
         if (prefix := _prefix(text)) is None:
-            complain("spec.podCIDRs", f"{_shown(text)} is no prefix without host bits")
+            complain("spec.podCIDRs", f"{shown(text)} is no prefix without host bits")
         elif why := _no_pod_range(prefix, addresses):
             complain("spec.podCIDRs", f"{text} {why}")
         else:
@@ -262,33 +298,7 @@ def _prefix(text: str) -> Prefix | None:
         return None
 
 
-def _mapping(thing: Any, key: str) -> Mapping[str, Any]:
-    value = thing.get(key) if isinstance(thing, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _strings(metadata: Mapping[str, Any], key: str, complain: _Complain) -> dict[str, str]:
-    """Labels or annotations. Nodes share most keys and many values: those are held once."""
-    found: dict[str, str] = {}
-    refused: list[str] = []
-    for name, value in _mapping(metadata, key).items():
-        if not isinstance(value, str):
-            refused.append(name)
-        elif len(value) <= LONGEST_ANNOTATION:
-            found[intern(str(name))] = intern(value)
-    for name in refused[:MOST_ENTRIES]:
-        # `true` without quotes in a file written by hand, mostly; the API server refuses it as well.
-        complain(f"metadata.{key}", f"{_shown(name)} is no text; write its value in quotes")
-    return found
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= LONGEST_ANNOTATION else ""
-
-
-def _shown(thing: Any) -> str:
-    """A value as a person sees it, never a long one."""
-    if isinstance(thing, dict | list):
-        return f"a {'mapping' if isinstance(thing, dict) else 'list'}"
-    text = repr(thing[:81] if isinstance(thing, str) else thing)
-    return text if len(text) <= 80 else text[:77] + "..."
+_READERS: Final[
+    Mapping[str, Callable[[Any], tuple[Node | Service | EndpointSlice | None, tuple[Problem, ...]]]]
+] = {"Node": node_of, "Service": service_of, "EndpointSlice": slice_of}
+"""The reader of each kind that is read."""

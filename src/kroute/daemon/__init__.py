@@ -34,6 +34,14 @@ from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLo
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
 from kroute.model.errors import ConfigError, DriverError, KrouteError
+from kroute.model.inventory import (
+    SERVICES,
+    SLICES,
+    Fresh,
+    Problems,
+    ServicesListed,
+    SlicesListed,
+)
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
@@ -52,6 +60,14 @@ TICK = 0.5
 
 NOW_AND_THEN = 2.0
 """Seconds between looks at the files of TCP MD5 keys, and between attempts to listen for HTTP."""
+
+
+NO_SERVICES = (
+    ServicesListed(()),
+    SlicesListed(()),
+    *(event for of in (SERVICES, SLICES) for event in (Problems((), of), Fresh(of))),
+)
+"""What is known of services while nobody wants to know."""
 
 
 def node_name(config: Config) -> str:
@@ -84,6 +100,7 @@ class Daemon:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._config_file = config_file
         self._stop = asyncio.Event()
+        self._services_toggled = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._http: HttpServer | None = None
         self.kni: KniRuntime | None = None
@@ -144,13 +161,30 @@ class Daemon:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
         await self.watcher.start()
         await self.speaker.start()
-        driver = inventory_driver(self.config.inventory, self.control.observed.me)
-        tasks.append(group.create_task(driver.watch(self.control.post), name="inventory"))
+        tasks.append(group.create_task(self._follow_inventory(), name="inventory"))
         await self._serve_kni()
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+
+    async def _follow_inventory(self) -> None:
+        """Follow the inventory, with services or without, as the configuration has it now."""
+        while True:
+            self._services_toggled.clear()
+            services = self.control.observed.config.services.enabled
+            driver = inventory_driver(
+                self.config.inventory, self.control.observed.me, services=services
+            )
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(driver.watch(self.control.post), name="inventory driver")
+                while self.control.observed.config.services.enabled == services:
+                    await self._services_toggled.wait()
+                    self._services_toggled.clear()
+                watch.cancel()
+            if services:
+                for event in NO_SERVICES:
+                    self.control.post(event)
 
     async def _end(self) -> None:
         self._ending = True
@@ -262,6 +296,7 @@ class Daemon:
             log.info("configuration changed")
             logging.getLogger().setLevel(outcome.log_level.upper())
             self.control.post(ConfigChanged(outcome))
+            self._services_toggled.set()
 
     # --- time -----------------------------------------------------------------------------------------
 

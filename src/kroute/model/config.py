@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kroute.model.config_services import Services
 from kroute.model.net import Address, Prefix
 from kroute.model.selection import AddressFrom, LocalAsn, NodeSelector, RemoteAsn
 
@@ -432,6 +433,8 @@ class Config:
     """The CNI configuration."""
     kni: Kni = field(default_factory=Kni)
     """The network runtime for kubelets with KNI."""
+    services: Services = field(default_factory=Services)
+    """Addresses of services."""
     speaker: Speaker = field(default_factory=Speaker)
     """The process that holds the sessions."""
     http: Http = field(default_factory=Http)

@@ -19,6 +19,7 @@ from kroute.model.net import Family, Nlri, Prefix
 from kroute.model.node import Node
 from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem
+from kroute.model.service import Announceable, CheckState, EndpointSlice, Service
 from kroute.model.topology import Role
 
 
@@ -32,6 +33,13 @@ class Observed:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     listed: bool = False
     """The inventory has been listed whole at least once: absence now means something (law 2)."""
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """By ``namespace/name``; followed only where services are enabled."""
+    slices: Mapping[str, EndpointSlice] = field(default_factory=dict)
+    services_listed: bool = False
+    slices_listed: bool = False
+    checks: Mapping[str, CheckState] = field(default_factory=dict)
+    """What health checks say, by name of the static service; one that has not been checked is not in it."""
     kernel: KernelState | None = None
     """Links, addresses and others' routes; None until first read."""
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
@@ -80,6 +88,8 @@ class Desired:
     topology: str = ""
     """Which topology is in force among the nodes, and why, in words."""
     originations: tuple[Origination, ...] = ()
+    services: tuple[Announceable, ...] = ()
+    """The addresses of services that were asked to be announced, and what becomes of each."""
     conflist: Conflist | None = None
     owners: Mapping[tuple[Family, Nlri], str] = field(default_factory=dict)
     """Which node owns which podCIDR, as Kubernetes says."""
@@ -88,7 +98,7 @@ class Desired:
     vouched: Vouched | None = None
     """None while the inventory does not know the own node."""
     complete: bool = False
-    """What is absent may be removed: the inventory has been listed (law 2)."""
+    """What is absent may be removed: the inventory has been listed, services and checks included (law 2)."""
     problems: tuple[Problem, ...] = ()
 
 

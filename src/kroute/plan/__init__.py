@@ -7,6 +7,7 @@ prefix through :mod:`kroute.plan.routing`.
 
     plan():     nodes ─ claims ─┬─ topologies ─┬─▶ peers        routing:  Adj-RIB-In ─ policy ─ decision ─▶ Loc-RIB
                 config ─────────┤  explicit ───┘                                                    ├─▶ FIB
+                services ───────┤                                                                   │
                                 ├─ advertise ────▶ originations ─────────────────────────────────▶ └─▶ Adj-RIB-Out
                 own node ───────┴─ cni ──────────▶ conflist
 """
@@ -29,6 +30,8 @@ from kroute.plan.asn import asn_problems
 from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.seed import vouched
+from kroute.plan.service_problems import service_problems
+from kroute.plan.services import announceables, unchecked
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
 
@@ -41,12 +44,14 @@ def plan(observed: Observed) -> Desired:
     if me is None:
         missing = _own_node_missing(observed)
         return Desired(owners=_owners(nodes), problems=_in_order(*problems, *missing, *reported))
+    services = announceables(observed, me, nodes)
     view = View(
         me=me,
         nodes=nodes,
         config=observed.config,
         kernel=observed.kernel,
         routers=observed.routers,
+        services=services,
     )
     arranged = TOPOLOGIES[observed.config.peering.topology](view)
     peers, peer_problems = _peers(view, arranged)
@@ -58,20 +63,30 @@ def plan(observed: Observed) -> Desired:
         roles=arranged.roles,
         topology=arranged.words,
         originations=originations(view),
+        services=services,
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
         unnumbered=explicit.unnumbered(view),
         vouched=vouched(view, peers.values()),
-        complete=observed.listed,
+        complete=_is_complete(observed, me),
         problems=_in_order(
             *problems,
             *peer_problems,
             *_node_problems(nodes),
             *asn_problems(observed.config, me, nodes),
             *cni_problems(me, network, mtu),
+            *service_problems(observed.config.services, services),
             *reported,
         ),
     )
+
+
+def _is_complete(observed: Observed, me: Node) -> bool:
+    """Whether all sources have told their whole lists: only then does absence mean anything (law 2)."""
+    followed = observed.services_listed and observed.slices_listed
+    if observed.config.services.enabled and not followed:
+        return False
+    return observed.listed and not unchecked(observed, me)
 
 
 def _peers(view: View, arranged: Arrangement) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:

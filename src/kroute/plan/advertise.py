@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kroute.model.state import Origination
+from kroute.plan.services import service_routes
 from kroute.plan.sessions import View
 
 
@@ -18,10 +19,17 @@ def pod_cidrs(view: View) -> Iterator[Origination]:
         yield Origination(prefix=prefix, source=f"podCIDR of node {view.me.name}")
 
 
-ADVERTISERS: Final[tuple[Callable[[View], Iterator[Origination]], ...]] = (pod_cidrs,)
+def services(view: View) -> Iterator[Origination]:
+    """Addresses of services, and aggregates of them."""
+    yield from service_routes(view.config.services, view.services)
+
+
+ADVERTISERS: Final[tuple[Callable[[View], Iterator[Origination]], ...]] = (services, pod_cidrs)
 
 
 def originations(view: View) -> tuple[Origination, ...]:
-    """All that the own node announces, sorted."""
+    """All that the own node announces, sorted. A prefix that several advertisers name is the last one's: podCIDRs go
+    before services.
+    """
     found = {o.prefix: o for advertise in ADVERTISERS for o in advertise(view)}
     return tuple(sorted(found.values(), key=lambda o: (o.prefix.version, o.prefix)))

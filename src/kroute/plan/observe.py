@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from kroute.model.config import Config
 from kroute.model.inventory import (
@@ -19,11 +19,21 @@ from kroute.model.inventory import (
     NodeChanged,
     NodeGone,
     Problems,
+    ServiceChanged,
+    ServiceEvent,
+    ServiceGone,
+    ServicesListed,
+    SliceChanged,
+    SliceGone,
+    SlicesListed,
     Stale,
 )
 from kroute.model.kernel import KernelState
 from kroute.model.problem import Problem
+from kroute.model.service import CheckState
 from kroute.model.state import Observed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,15 @@ class RoutersHeard:
     routers: Mapping[str, tuple[IPv6Address, ...]]
 
 
-ControlEvent = ConfigChanged | KernelChanged | RoutersHeard | Reported | InventoryEvent
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the health check of a static service says now; None: it has no check, or none has ended yet."""
+
+    name: str
+    state: CheckState | None
+
+
+ControlEvent = ConfigChanged | KernelChanged | RoutersHeard | Reported | Checked | InventoryEvent
 
 
 def observe(before: Observed, event: ControlEvent) -> Observed:
@@ -68,21 +86,49 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
         case RoutersHeard(routers):
             return replace(before, routers=dict(routers))
         case Reported(source, problems):
-            return replace(before, reports={**before.reports, source: problems})
+            return _reported(before, source, problems)
         case Listed(nodes):
             return replace(before, nodes={n.name: n for n in nodes}, listed=True)
         case NodeChanged(node):
             return replace(before, nodes={**before.nodes, node.name: node})
         case NodeGone(name):
-            return replace(before, nodes={k: v for k, v in before.nodes.items() if k != name})
-        case Problems(problems):
-            return replace(before, reports={**before.reports, "inventory": problems})
-        case Stale(reason):
-            away = Problem(
-                object="inventory", reason=f"{reason}; the last known nodes stay in force"
-            )
-            return replace(before, reports={**before.reports, "inventory-source": (away,)})
-        case Fresh():
-            return replace(before, reports={**before.reports, "inventory-source": ()})
+            return replace(before, nodes=_without(before.nodes, name))
+        case Checked(name, state):
+            others = _without(before.checks, name)
+            return replace(before, checks=others if state is None else {**others, name: state})
+        case Problems(problems, of):
+            return _reported(before, f"inventory-{of}", problems)
+        case Stale(reason, of):
+            said = f"{reason}; the last known {of} stay in force"
+            away = Problem(object="inventory", reason=said)
+            return _reported(before, f"inventory-source-{of}", (away,))
+        case Fresh(of):
+            return _reported(before, f"inventory-source-{of}", ())
+        case _:
+            return _observe_services(before, event)
+
+
+def _observe_services(before: Observed, event: ServiceEvent) -> Observed:
+    match event:
+        case ServicesListed(services):
+            return replace(before, services={s.key: s for s in services}, services_listed=True)
+        case ServiceChanged(service):
+            return replace(before, services={**before.services, service.key: service})
+        case ServiceGone(key):
+            return replace(before, services=_without(before.services, key))
+        case SlicesListed(slices):
+            return replace(before, slices={s.key: s for s in slices}, slices_listed=True)
+        case SliceChanged(changed):
+            return replace(before, slices={**before.slices, changed.key: changed})
+        case SliceGone(key):
+            return replace(before, slices=_without(before.slices, key))
         case _:
             assert_never(event)
+
+
+def _reported(before: Observed, source: str, problems: tuple[Problem, ...]) -> Observed:
+    return replace(before, reports={**before.reports, source: problems})
+
+
+def _without(known: Mapping[str, T], key: str) -> dict[str, T]:
+    return {k: v for k, v in known.items() if k != key}

@@ -17,13 +17,14 @@ from kroute.model.config import Bgp, Config, NodeInitiate, Transport
 from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
+from kroute.model.service import Announceable
 from kroute.plan.asn import node_asn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What a topology looks at: the own node, the nodes with settled claims, the configuration; explicit peers
-    look at the kernel and at the routers that were heard, as well.
+    look at the kernel and at the routers that were heard, advertisers at what becomes of services, as well.
     """
 
     me: Node
@@ -32,6 +33,8 @@ class View:
     kernel: KernelState | None = None
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
     """Link-local addresses of routers that advertise themselves, by interface."""
+    services: tuple[Announceable, ...] = ()
+    """What becomes of each service address here (see :mod:`kroute.plan.services`)."""
 
 
 def router_id(config: Bgp, node: Node) -> str:

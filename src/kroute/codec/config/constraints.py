@@ -8,6 +8,7 @@ from dataclasses import fields
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from typing import Any, Final
 
+from kroute.codec.config import services as service_constraints
 from kroute.codec.config.decode import camel
 from kroute.model.bgp import RESERVED_ASNS
 from kroute.model.config import (
@@ -19,6 +20,7 @@ from kroute.model.config import (
     Peering,
     PeerKeys,
 )
+from kroute.model.config_services import Check, Services, StaticService
 from kroute.model.net import family_of
 from kroute.model.peering import effective_peers
 from kroute.model.selection import AddressFrom, Operator, RemoteAs, Requirement
@@ -53,6 +55,12 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "reflectorsPerZone": (1, 64),
     "perClient": (1, 64),
     "transitionTime": (0, 3600),
+    "interval": (1, 3600),
+    "timeout": (1, 600),
+    "rise": (1, 100),
+    "fall": (1, 100),
+    "med": (0, 4294967295),
+    "status": (100, 599),
 }
 """Least and greatest value of a number, by its key."""
 
@@ -60,6 +68,7 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "cniVersion": ("0.3.1", "0.4.0", "1.0.0", "1.1.0"),
     "logLevel": ("debug", "info", "warning", "error"),
     "families": ("ipv4", "ipv6"),
+    "advertise": ("clusterIP", "externalIP", "loadBalancerIP"),
 }
 """Words that a text may be, by its key."""
 
@@ -105,6 +114,7 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "sockets": (r"/[\s\S]*[^/]", "the absolute path of a socket"),
     "state": _OWN_FOLDER,
     "user": (r"[^\s:]+", "the name of a user"),
+    "url": (r"https?://[^\s/]+(?:/\S*)?", "a URL such as http://127.0.0.1:8080/healthz"),
 }
 """Form of a text, by its key, with words for it."""
 
@@ -185,6 +195,12 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
             yield from _operands(part)
         case Cni():
             yield from _plugins(part)
+        case Check():
+            yield from service_constraints.check(part)
+        case StaticService():
+            yield from service_constraints.static(part)
+        case Services():
+            yield from service_constraints.services(part)
         case Config():
             yield from _reflectors(part)
             yield from _http(part)

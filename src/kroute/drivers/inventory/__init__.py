@@ -1,4 +1,4 @@
-"""Where nodes come from: one interface, a driver for each kind of source.
+"""Where nodes and services come from: one interface, a driver for each kind of source.
 
 A driver tells the whole list first (:class:`~kroute.model.inventory.Listed`), then what changes. While its source does
 not answer it says so and takes nothing back. To add one: a file here with ``watch(emit)``, its parser in ``codec``.
@@ -22,16 +22,18 @@ class InventoryDriver(Protocol):
         """Tell of nodes until cancelled; ``emit`` is called in the event loop."""
 
 
-def inventory_driver(config: Inventory, me: str = "") -> InventoryDriver:
-    """The driver of the configured kind; the others are not even imported. ``me`` is the name of the own node."""
+def inventory_driver(config: Inventory, me: str = "", *, services: bool = False) -> InventoryDriver:
+    """The driver of the configured kind; the others are not even imported. ``me`` is the name of the own node;
+    ``services``: follow these as well.
+    """
     match config.kind:
         case InventoryKind.STATIC:
             from kroute.drivers.inventory.static import StaticInventoryDriver
 
-            return StaticInventoryDriver(config.static.path)
+            return StaticInventoryDriver(config.static.path, services)
         case InventoryKind.KUBERNETES:
             from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 
-            return KubernetesInventoryDriver(config.kubernetes, me=me)
+            return KubernetesInventoryDriver(config.kubernetes, me=me, services=services)
         case _:
             assert_never(config.kind)

@@ -1,4 +1,4 @@
-"""Nodes from files: the very objects that Kubernetes prints, followed live.
+"""Nodes, and where wanted services, from files: the very objects that Kubernetes prints, followed live.
 
 Nothing is taken back because a file is in a bad state. A file that is broken, empty or half written leaves its last
 good version in force, and a problem names file, line and reason; while a file has never been good, nothing that it may
@@ -9,15 +9,31 @@ cluster along; a file removed from a folder, or a node from a file, is gone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from kroute.codec.kubernetes import Content, read_nodes
+from kroute.codec.kubernetes import Objects, read_objects
 from kroute.drivers.inventory import Emit
 from kroute.drivers.watching import Mark, Signature, changes, mark_of
 from kroute.model.errors import Complaint, InputError
-from kroute.model.inventory import Fresh, Listed, NodeChanged, Problems, Stale
+from kroute.model.inventory import (
+    Fresh,
+    InventoryEvent,
+    Listed,
+    NodeChanged,
+    Problems,
+    ServiceChanged,
+    ServicesListed,
+    SliceChanged,
+    SlicesListed,
+    Stale,
+)
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
+from kroute.model.service import EndpointSlice, Service
+
+T = TypeVar("T")
 
 PATTERNS = ("*.yaml", "*.yml", "*.json")
 LARGEST = 256 << 20
@@ -29,9 +45,11 @@ RETRY = 5.0
 class StaticInventoryDriver:
     """Follows one file, or all YAML and JSON files of a folder."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, services: bool = False) -> None:
+        """``services``: tell of Services and EndpointSlices as well."""
         self._path = Path(path)
-        self._good: dict[str, Content] = {}
+        self._services = services
+        self._good: dict[str, Objects] = {}
         self._read: dict[str, Mark] = {}
         self._broken: dict[str, Problem] = {}
 
@@ -42,17 +60,28 @@ class StaticInventoryDriver:
             await asyncio.to_thread(self._take, seen)
             if any(name not in self._read for name, _ in seen):
                 asyncio.get_running_loop().call_later(RETRY, again.set)
-            nodes, problems = self._merged()
-            emit(Problems(problems))
-            if reason := self._nothing(seen, nodes):
+            found = self._merged()
+            emit(Problems(found.problems))
+            if reason := self._nothing(seen, found.nodes):
                 emit(Stale(reason))
                 continue
             emit(Fresh())
-            if self._broken.keys() <= self._good.keys():
-                emit(Listed(nodes))
-                continue
-            for node in nodes:  # known to be there, and no word about what else is
-                emit(NodeChanged(node))
+            whole = self._broken.keys() <= self._good.keys()
+            for event in self._lists(found) if whole else self._changes(found):
+                emit(event)
+
+    def _lists(self, found: Objects) -> Iterator[InventoryEvent]:
+        """Services first: with the nodes the inventory is complete."""
+        if self._services:
+            yield ServicesListed(found.services)
+            yield SlicesListed(found.slices)
+        yield Listed(found.nodes)
+
+    def _changes(self, found: Objects) -> Iterator[InventoryEvent]:
+        """What is known to be there, and no word about what else is."""
+        yield from map(ServiceChanged, found.services)
+        yield from map(SliceChanged, found.slices)
+        yield from map(NodeChanged, found.nodes)
 
     def _nothing(self, seen: Signature, nodes: tuple[Node, ...]) -> str:
         """Why there is nothing to tell, in words; empty where there is."""
@@ -75,7 +104,7 @@ class StaticInventoryDriver:
 
     def _take_file(self, name: str) -> None:
         try:
-            self._good[name] = read_nodes(_text(Path(name)), name)
+            self._good[name] = read_objects(_text(Path(name)), name, services=self._services)
             self._broken.pop(name, None)
         except InputError as error:
             known = name in self._good
@@ -87,20 +116,35 @@ class StaticInventoryDriver:
             if isinstance(error.__cause__, OSError):
                 del self._read[name]
 
-    def _merged(self) -> Content:
-        """All nodes; of two of one name the first counts, in the order of file names."""
+    def _merged(self) -> Objects:
+        """All objects; of two of one kind and name the first counts, in the order of file names."""
         nodes: dict[str, Node] = {}
+        services: dict[str, Service] = {}
+        slices: dict[str, EndpointSlice] = {}
         problems = list(self._broken.values())
-        for name in sorted(self._good):
-            found, complaints = self._good[name]
-            problems += complaints
-            for node in found:
-                if node.name in nodes:
-                    reason = f"{name} describes it a second time; the first description counts"
-                    problems.append(Problem(object=f"node/{node.name}", reason=reason))
-                else:
-                    nodes[node.name] = node
-        return tuple(nodes.values()), tuple(problems)
+        for file in sorted(self._good):
+            found = self._good[file]
+            problems += found.problems
+            problems += _merge(nodes, ((n.name, n) for n in found.nodes), "node", file)
+            problems += _merge(services, ((s.key, s) for s in found.services), "service", file)
+            problems += _merge(slices, ((s.key, s) for s in found.slices), "endpointslice", file)
+        return Objects(
+            tuple(nodes.values()),
+            tuple(services.values()),
+            tuple(slices.values()),
+            tuple(problems),
+        )
+
+
+def _merge(
+    known: dict[str, T], found: Iterable[tuple[str, T]], kind: str, file: str
+) -> Iterator[Problem]:
+    for name, thing in found:
+        if name in known:
+            reason = f"{file} describes it a second time; the first description counts"
+            yield Problem(object=f"{kind}/{name}", reason=reason)
+        else:
+            known[name] = thing
 
 
 def _text(path: Path) -> str:
