@@ -14,7 +14,7 @@ import pytest
 
 from kroute.daemon.control import Control
 from kroute.drivers.speaker import Up, Updates
-from kroute.model.bgp import PeerName
+from kroute.model.bgp import CeaseSubcode, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import (
     Accept,
@@ -26,6 +26,7 @@ from kroute.model.config import (
     PeerConfig,
     Peering,
     Seeding,
+    Topology,
 )
 from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.net import Family
@@ -329,3 +330,62 @@ async def test_what_changes_nothing_makes_no_plan(desk: Desk) -> None:
     desk.control.post(NodeChanged(N2))
     assert not desk.control._news.is_set()
     task.cancel()
+
+
+# --- make before break
+
+
+RR_LABEL = "kroute.io/route-reflector"
+REFLECTING = Config(peering=Peering(topology=Topology.ROUTE_REFLECTOR))
+
+
+def to_reflector(desk: Desk) -> None:
+    """A mesh of three, up, is to become n2's clients; n2 does not reflect yet."""
+    desk.begins(N1, replace(N2, labels={RR_LABEL: "true"}), N3)
+    for other in ("n2", "n3"):
+        desk.up(f"node/{other}")
+    desk.announces("node/n3", "10.244.3.0/24", "192.0.2.3")
+    desk.happens(ConfigChanged(REFLECTING))
+
+
+def test_a_session_of_the_mesh_closes_softly_once_the_reflector_has_its_routes(desk: Desk) -> None:
+    to_reflector(desk)
+    desk.control.proceed()
+    assert set(desk.sessions) == {"node/n2", "node/n3"}
+    leaving = desk.index("node/n3")
+    desk.announces("node/n2", "10.244.3.0/24", "192.0.2.3")
+    desk.control.proceed()
+    assert set(desk.sessions) == {"node/n2"}
+    assert desk.street.speaker.removed == [(leaving, CeaseSubcode.OTHER_CONFIG_CHANGE)]
+    assert n("10.244.3.0/24") in desk.street.kernel()
+
+
+def test_a_session_with_a_node_that_leaves_meanwhile_closes_at_once_and_for_good(
+    desk: Desk,
+) -> None:
+    to_reflector(desk)
+    leaving = desk.index("node/n3")
+    desk.happens(NodeGone("n3"))
+    assert desk.street.speaker.removed == [(leaving, CeaseSubcode.PEER_DECONFIGURED)]
+    assert n("10.244.3.0/24") not in desk.street.kernel()
+
+
+def test_a_transition_ends_when_its_time_is_over(desk: Desk) -> None:
+    to_reflector(desk)
+    desk.street.now = REFLECTING.peering.transition_time - 1.0
+    desk.control.proceed()
+    hold = desk.street.routing.peers[PeerName("node/n3")].hold
+    assert hold is not None
+    assert "at most 1 s more" in hold.words(desk.street.now)
+    desk.street.now += 1.0
+    desk.control.proceed()
+    assert set(desk.sessions) == {"node/n2"}
+
+
+def test_no_transition_begins_while_the_inventory_has_not_been_listed(desk: Desk) -> None:
+    desk.happens(KernelChanged(kernel()), *map(NodeChanged, (N1, N2, N3)))
+    for other in ("n2", "n3"):
+        desk.up(f"node/{other}")
+    desk.happens(ConfigChanged(Config(peering=Peering(topology=Topology.NONE))))
+    assert set(desk.sessions) == {"node/n2", "node/n3"}
+    assert desk.control.transition.holds == {}

@@ -119,7 +119,7 @@ def test_roles_say_who_reflects_and_why_and_whose_client_the_others_are():
     roles = planned(ZONED, "n2", **reflecting(zone_label="zone")).roles
     assert (roles["n1"].duty, roles["n1"].zone) == (Duty.REFLECTOR, "a")
     assert roles["n1"].why == f"marked {LABEL}"
-    assert (roles["n4"].duty, roles["n4"].why) == (Duty.CLIENT, "client of n3")
+    assert (roles["n4"].duty, roles["n4"].why) == (Duty.CLIENT, "served by n3")
     named = planned([node(1), node(2)], **reflecting(nodes=("n2",)))
     assert named.roles["n2"].why == "named in routeReflector.nodes"
     assert named.topology == "1 route reflector by label, annotation or name"

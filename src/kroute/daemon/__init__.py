@@ -315,6 +315,7 @@ class Daemon:
             self.road.ask_again()
             self._serve_http()
         self.routing.tick(now)
+        self.control.proceed()
         self.road.flush()
         self.door.trials.tick(self.door)
         if not self.routing.waiting_for(now):

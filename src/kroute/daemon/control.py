@@ -26,8 +26,11 @@ from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
 from kroute.plan.origin import origin_check
 from kroute.plan.policy import UNRULED, ImportRules, PeerRules, Self, acceptance, quad
 from kroute.plan.resolve import Resolver
+from kroute.plan.transition import Transition, transition
 
 log = logging.getLogger(__name__)
+
+_ARRIVED = Transition(peers={}, holds={}, closing=frozenset())
 
 SETTLE = 0.05
 """Seconds that events may gather before the plan is made."""
@@ -54,6 +57,8 @@ class Control:
     ) -> None:
         self.observed = observed
         self.desired = Desired()
+        self.transition = _ARRIVED
+        """On the way from the peers there were to those that are desired; what the drivers were told last."""
         self.plans = 0
         self.complete_since: float | None = None
         """When the first complete plan was made: from then on every expected peer is known."""
@@ -105,12 +110,11 @@ class Control:
         routing = self._road.routing
         routing.rib.legs = self.observed.config.bgp.multipath
         routing.deferral = float(self.observed.config.bgp.graceful_restart.deferral_time)
-        peers = dict(desired.peers)
-        if not desired.complete:
-            # Law 2: what is missing from an incomplete plan is not gone.
-            peers = {n: s.peer for n, s in routing.peers.items()} | peers
+        self.transition = self._on_the_way()
+        peers = self.transition.peers
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
         routing.set_peers(peers, {n: self._rules(p) for n, p in peers.items()}, now)
+        routing.set_holds(self.transition.holds)
         if desired.complete:
             # Else the last known truth stays: a list that lacks us says nothing about others either.
             before = routing.rib.origin_check
@@ -118,8 +122,35 @@ class Control:
         routing.set_originations(desired.originations, desired.complete)
         if desired.vouched is not None:
             routing.seeds.want(desired.vouched, self.observed.config.bgp.seeding, now)
-        self._road.set_sessions(self._sessions(peers))
+        self._road.set_sessions(self._sessions(peers), softly=self.transition.closing)
         self._road.flush()
+
+    def _on_the_way(self) -> Transition:
+        """The peers to have now. Law 2: what is missing from an incomplete plan is not gone."""
+        routing, desired, config = self._road.routing, self.desired, self.observed.config.peering
+        wanted = dict(desired.peers)
+        if not desired.complete:
+            wanted = {n: s.peer for n, s in routing.peers.items()} | wanted
+        return transition(
+            routing.peers,
+            routing.rib,
+            wanted,
+            desired.spare,
+            self.observed.nodes,
+            now=self._clock(),
+            patience=float(config.transition_time),
+        )
+
+    def proceed(self) -> None:
+        """Go on with a change of the topology: let go of sessions that others have taken over from, or whose time
+        is over. To be called often.
+        """
+        if self.transition.holds:
+            found = self._on_the_way()
+            if found.peers != self.transition.peers:
+                self._apply(self.desired)
+            else:
+                self._road.routing.set_holds(found.holds)
 
     # --- the plan in the drivers' words -------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Protocol
 
 from kroute.codec.bgp import (
@@ -123,14 +123,21 @@ class Road:
 
     # --- peers come and go -------------------------------------------------------------------------
 
-    def set_sessions(self, wanted: Mapping[PeerName, SessionParameters]) -> None:
-        """Hold exactly these sessions; those whose parameters are equal are not touched."""
+    def set_sessions(
+        self, wanted: Mapping[PeerName, SessionParameters], softly: Container[PeerName] = ()
+    ) -> None:
+        """Hold exactly these sessions; those whose parameters are equal are not touched. Peers that go ``softly``
+        may keep our routes as stale for a while (RFC 8538).
+        """
         for name in [n for n in self._lanes if n not in wanted]:
             # A peer that is still wanted, but must have no session now, keeps its paths for a while.
             self.routing.session_replaced(name, self._clock())
             lane = self._lanes.pop(name)
             del self._names[lane.index]
-            self._speaker.remove(lane.index)
+            subcode = CeaseSubcode.PEER_DECONFIGURED
+            if name in softly:
+                subcode = CeaseSubcode.OTHER_CONFIG_CHANGE
+            self._speaker.remove(lane.index, subcode=subcode)
             log.info("peer removed peer=%s", name)
         for name, parameters in wanted.items():
             self._set_session(name, parameters)

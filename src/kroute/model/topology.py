@@ -19,7 +19,7 @@ class Duty(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """One node's part. ``why`` is for people: "rank 1 of zone a", "client of n1, n7"."""
+    """One node's part. ``why`` is for people: "rank 1 of zone a", "served by n1, n7"."""
 
     duty: Duty
     zone: str = ""

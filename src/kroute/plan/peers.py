@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from kroute.model.bgp import (
     CeaseSubcode,
@@ -19,6 +20,40 @@ from kroute.model.net import Family
 from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.policy import PASSES_ON
 from kroute.plan.rib import AdjRibIn
+
+
+class Held(StrEnum):
+    """Why a peer is not just what the plan wants (see :mod:`kroute.plan.transition`)."""
+
+    LEAVING = "leaving"
+    """It is not wanted any more, but routes still hang on its session."""
+    SERVED = "served"
+    """It is no client of ours any more, but we go on reflecting to it."""
+    SPARE = "spare"
+    """Its session is not wanted, but may stay while it is up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A peer's place in a transition. Times in seconds of the caller's clock."""
+
+    kind: Held
+    since: float
+    until: float | None = None
+    """When it ends at the latest; None: not by itself."""
+    waits_for: str = ""
+    """What must happen before a leaving peer goes, in words."""
+
+    def words(self, now: float) -> str:
+        """The whole story, for people."""
+        left = f"{max(0, round(self.until - now))} s" if self.until is not None else ""
+        match self.kind:
+            case Held.LEAVING:
+                return f"leaving: waits for {self.waits_for}, at most {left} more"
+            case Held.SERVED:
+                return f"no client any more, but reflected to for {left} more while it finds other ways"
+            case Held.SPARE:
+                return "left of the mesh: stays while it is up"
 
 
 @dataclass(slots=True)
@@ -48,8 +83,15 @@ class PeerState:
     faults: int = 0
     """UPDATEs with errors that RFC 7606 lets a session survive."""
     last_fault: str = ""
+    hold: Hold | None = None
+    """Its place in a change of the topology; None where it is what the plan wants."""
     backlog: int = 0
     """Octets that wait for the peer to read them."""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the session is only held until others carry its routes; nobody waits for such a peer."""
+        return self.hold is not None and self.hold.kind is Held.LEAVING
 
     @property
     def established(self) -> bool:
@@ -87,7 +129,7 @@ class PeerState:
         Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
         Nor is a node that Kubernetes takes for dead.
         """
-        if self.has_spoken or self.away:
+        if self.has_spoken or self.away or self.leaving:
             return False
         restart = self.negotiated.restart if self.established and self.negotiated else None
         return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)

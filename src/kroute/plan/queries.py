@@ -60,7 +60,8 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
         "lastFault": state.last_fault,
         "backlog": state.backlog,
         "routerId": negotiated.router_id if negotiated else "",
-        "reason": peer_reason(state),
+        "hold": state.hold.kind.value if state.hold else "",
+        "reason": state.hold.words(now) if state.hold else peer_reason(state),
     }
 
 
@@ -199,7 +200,7 @@ def problems(
 
 def _session_problems(state: PeerState, now: float, patience: float) -> Iterable[Problem]:
     name = state.peer.name
-    if not state.established and now - state.since > patience:
+    if not (state.established or state.leaving) and now - state.since > patience:
         yield Problem(
             object=name,
             field="session",

@@ -102,7 +102,7 @@ class Reflection:
                 continue
             key = self.zone(node), self.serving(node)
             if key not in clients:
-                why = f"client of {', '.join(key[1]) or 'nobody'}"
+                why = f"served by {', '.join(key[1]) or 'nobody'}"
                 clients[key] = Role(duty=Duty.CLIENT, zone=key[0], why=why)
             yield name, clients[key]
 

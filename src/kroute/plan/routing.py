@@ -28,7 +28,7 @@ from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.paths import Path, Selection
-from kroute.plan.peers import PeerState, families_kept, is_whole_for, unfinished_kinds
+from kroute.plan.peers import Hold, PeerState, families_kept, is_whole_for, unfinished_kinds
 from kroute.plan.policy import PASSES_ON, ExportRules, OriginCheck, PeerRules, Self, quad
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
@@ -95,6 +95,11 @@ class Routing:
             if known.peer != peer:
                 self._change(known, peer)
             self.rib.accept(known.adj_in, rules[name].imports)
+
+    def set_holds(self, holds: Mapping[PeerName, Hold]) -> None:
+        """Take over which peers are held while the topology changes, and why."""
+        for name, state in self.peers.items():
+            state.hold = holds.get(name)
 
     def set_origin_check(self, check: OriginCheck) -> None:
         """Take over who may announce what; stored announcements that it judges differently change at once."""
@@ -288,7 +293,7 @@ class Routing:
         return [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
-            if not (state.has_spoken or state.away)
+            if not (state.has_spoken or state.away or state.leaving)
         ]
 
     # --- consequences ---------------------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""Make before break: which sessions to hold while the topology changes, and what each of them waits for.
+
+The plan says which peers are wanted; this says which to have now. A session among nodes that is no longer wanted is
+held until every usable path that it brought is there from peers that stay, too, and those know our own routes. That
+also says that its other end can do without us: a peer that stays could only tell us a node's routes because it is
+between us, and passes ours on to it the same way. Routes then change hands within one decision, so the kernel is never
+without one.
+
+The two ends do not switch at the same time. Who closes first says so in a Cease that lets the other keep its routes as
+stale (RFC 8538), and the other holds on to them until its own transition is through. And a reflector that becomes none
+goes on reflecting to its former clients for the whole time: over a session that stays it would have to withdraw what it
+reflected, and only the clients know when they can do without.
+
+All that is remembered is since when; a restart forgets it, and begins with what the plan says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from kroute.model.bgp import Peer, PeerKind, PeerName
+from kroute.model.net import Family, Nlri, prefix_of
+from kroute.plan.peers import Held, Hold, PeerState
+from kroute.plan.rib import Rib
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """The peers to have now, and what is special about some of them."""
+
+    peers: Mapping[PeerName, Peer]
+    holds: Mapping[PeerName, Hold]
+    closing: frozenset[PeerName]
+    """Present peers that go although their node stays: the other end may need our routes for a while."""
+
+
+def transition(
+    present: Mapping[PeerName, PeerState],
+    rib: Rib,
+    wanted: Mapping[PeerName, Peer],
+    spare: Mapping[PeerName, Peer],
+    nodes: Collection[str],
+    *,
+    now: float,
+    patience: float,
+) -> Transition:
+    """What to have now, on the way from the present peers to the wanted ones.
+
+    ``spare``: sessions that may stay where they are up. ``nodes``: names of the inventory; sessions with other nodes,
+    and explicit peers, are not held. ``patience`` in seconds, for each session from when it was not wanted any more.
+    """
+    peers, holds = dict(wanted), {}
+    for name, peer in spare.items():
+        if name in present and present[name].established:
+            peers[name] = peer
+            holds[name] = Hold(kind=Held.SPARE, since=now)
+    for name in present.keys() & peers.keys():
+        since = _since(present[name], Held.SERVED, now)
+        if _loses_service(present[name], peers[name]) and now - since < patience:
+            peers[name] = replace(peers[name], kind=PeerKind.CLIENT)
+            holds[name] = Hold(kind=Held.SERVED, since=since, until=since + patience)
+    going = {n: s for n, s in present.items() if n not in peers and s.peer.node in nodes}
+    for name, hold in _leaving(present, rib, peers, going, now, patience).items():
+        peers[name] = present[name].peer
+        holds[name] = hold
+    return Transition(
+        peers=_of_one_cluster(peers, present),
+        holds=holds,
+        closing=frozenset(going.keys() - holds.keys()),
+    )
+
+
+def _since(state: PeerState, kind: Held, now: float) -> float:
+    return state.hold.since if state.hold is not None and state.hold.kind is kind else now
+
+
+def _loses_service(state: PeerState, peer: Peer) -> bool:
+    """Whether we reflect to a peer now and shall not any more."""
+    served = state.established or (state.hold is not None and state.hold.kind is Held.SERVED)
+    return served and state.peer.kind is PeerKind.CLIENT and peer.kind is not PeerKind.CLIENT
+
+
+def _of_one_cluster(
+    peers: dict[PeerName, Peer], present: Mapping[PeerName, PeerState]
+) -> dict[PeerName, Peer]:
+    """While there are clients, whatever we reflect bears our cluster (RFC 4456 §8), though we are to lose the role."""
+    clients = [n for n, p in peers.items() if p.kind is PeerKind.CLIENT and n in present]
+    cluster = next((c for n in clients if (c := present[n].peer.cluster_id)), "")
+    if not cluster or all(p.cluster_id for p in peers.values()):
+        return peers
+    return {n: p if p.cluster_id else replace(p, cluster_id=cluster) for n, p in peers.items()}
+
+
+def _leaving(
+    present: Mapping[PeerName, PeerState],
+    rib: Rib,
+    peers: Mapping[PeerName, Peer],
+    going: Mapping[PeerName, PeerState],
+    now: float,
+    patience: float,
+) -> dict[PeerName, Hold]:
+    """The peers to hold although they are not wanted. They go together: one that others' routes still hang on may be
+    one that ours hang on at the others.
+    """
+    taken = {(peer.address, peer.port) for peer in peers.values()}
+    since = {name: _since(state, Held.LEAVING, now) for name, state in going.items()}
+    able = {
+        name: state
+        for name, state in going.items()
+        if (state.established or len(state.adj_in))
+        and now - since[name] < patience
+        and (state.peer.address, state.peer.port) not in taken
+    }
+    if not able or not peers:
+        return {}
+    untold = _untold(present, peers)
+    waits = {name: untold or _uncovered(state, rib, present, peers) for name, state in able.items()}
+    late = next((name for name in sorted(waits) if waits[name]), None)
+    if late is None:
+        return {}
+    return {
+        name: Hold(
+            kind=Held.LEAVING,
+            since=since[name],
+            until=since[name] + patience,
+            waits_for=reason or f"{late} to be free to go, too",
+        )
+        for name, reason in waits.items()
+    }
+
+
+def _untold(present: Mapping[PeerName, PeerState], peers: Mapping[PeerName, Peer]) -> str:
+    """The first peer that stays and has not been told all our routes, in words; empty if there is none."""
+    for name in sorted(peers):
+        state = present.get(name)
+        if state is not None and state.established and state.owed and state.peer.internal:
+            return f"{name} to have our whole table"
+    return ""
+
+
+def _uncovered(
+    state: PeerState,
+    rib: Rib,
+    present: Mapping[PeerName, PeerState],
+    peers: Mapping[PeerName, Peer],
+) -> str:
+    """The first usable path of a peer that no peer that stays has as well, in words; empty if there is none."""
+    for family, table in state.adj_in.tables.items():
+        for nlri, path in table.items():
+            if path.eligible and not _covered(rib, family, nlri, present, peers):
+                return f"a peer that stays to announce {prefix_of(family, nlri)}"
+    return ""
+
+
+def _covered(
+    rib: Rib,
+    family: Family,
+    nlri: Nlri,
+    present: Mapping[PeerName, PeerState],
+    peers: Mapping[PeerName, Peer],
+) -> bool:
+    for rival in rib.rivals(family, nlri):
+        peer = rival.source.peer
+        if not rival.eligible:
+            continue
+        if rival.is_local:
+            return True
+        if (
+            peer is not None
+            and peer.name in peers
+            and nlri not in present[peer.name].adj_in.stale.get(family, ())
+        ):
+            return True
+    return False
