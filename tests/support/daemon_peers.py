@@ -155,7 +155,7 @@ def bird_session(
 
 
 class Frr(_Program):
-    """FRR: zebra and bgpd. ``bgp`` are the lines below ``router bgp``."""
+    """FRR: zebra and bgpd. ``bgp`` are the lines below ``router bgp``; without ``local``, bgpd listens everywhere."""
 
     _DAEMONS = "/usr/lib/frr"
 
@@ -181,7 +181,7 @@ class Frr(_Program):
         """Start one of them."""
         f = self.folder
         options = f"-f {f}/{program}.conf -i {f}/{program}.pid -z {f}/zserv.api"
-        options += f" -l {self.local}" if program == "bgpd" else ""
+        options += f" -l {self.local}" if program == "bgpd" and self.local else ""
         self._spawn(f"{self._DAEMONS}/{program}", "--vty_socket", str(f), *options.split())
         wait_for((f / f"{program}.vty").exists, what=f"{program} to listen")
 

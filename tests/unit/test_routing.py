@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from kroute.model.bgp import PeerKind, SessionDown, SessionState
+from kroute.model.fib import Nexthop
 from kroute.plan.resolve import Resolver
 from support.routing import (
     BOTH,
@@ -601,3 +603,45 @@ def test_a_path_that_changes_again_and_again_is_told_as_it_is_now():
         node.learn(CLIENTS[0], attributes("192.0.2.2", med=med), POD)
         node.flush()
     assert node.heard(CLIENTS[1].name)[n(POD)].med == 1499
+
+
+def test_a_link_local_next_hop_is_on_the_link_of_its_session():
+    uplinks = [
+        peer(
+            number,
+            PeerKind.EXTERNAL,
+            asn=65001,
+            address=ip_address(f"fe80::1%eth{number}"),
+            local_address=ip_address(f"fe80::2%eth{number}"),
+            extended_nexthop=True,
+        )
+        for number in (2, 3)
+    ]
+    node = listener(*uplinks)
+    state = kernel(links=3)
+    node.world(state)
+    for up in uplinks:
+        node.up(up)
+        node.learn(up, attributes("fe80::1", 65001), POD)
+    node.flush()
+    legs = tuple(Nexthop(packed("fe80::1"), oif) for oif in (2, 3))
+    assert node.routes == {POD: legs}
+    node.world(replace(state, links=tuple(replace(k, up=k.index != 3) for k in state.links)))
+    node.flush()
+    assert node.routes == {POD: legs[:1]}
+
+
+def test_over_a_link_local_session_the_link_local_half_of_a_next_hop_is_used():
+    up = peer(2, PeerKind.EXTERNAL, address=ip_address("fe80::1%eth2"), extended_nexthop=True)
+    node = listener(up)
+    node.up(up)
+    node.learn(up, attributes("2001:db8:ffff::1", 65002, link_local=packed("fe80::1")), POD)
+    node.flush()
+    assert node.routes == {POD: (Nexthop(packed("fe80::1"), 2),)}
+
+
+def test_what_is_missing_says_which_cables_are_silent_until_the_deferral_is_over():
+    node = listener(deferral=60.0)
+    node.routing.undiscovered = frozenset({"eth1"})
+    assert node.routing.waiting_for(0.0) == ["no router was heard on eth1 yet"]
+    assert node.routing.waiting_for(60.0) == []

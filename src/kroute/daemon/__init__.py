@@ -26,6 +26,7 @@ from kroute.daemon.road import Road
 from kroute.drivers import systemd
 from kroute.drivers.cni import CniDirectory
 from kroute.drivers.config_file import ConfigFile
+from kroute.drivers.discovery import RouterDiscovery
 from kroute.drivers.fib import Fib
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
 from kroute.drivers.inventory import inventory_driver
@@ -46,7 +47,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
-from kroute.plan.observe import ConfigChanged, KernelChanged
+from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
 
@@ -93,8 +94,16 @@ class Daemon:
         self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
+        self.discovery = RouterDiscovery(
+            lambda heard: self.control.post(RoutersHeard(heard)),
+            lambda problems: self._report("discovery", problems),
+        )
         self.control = Control(
-            Observed(me=node_name(config), config=begun), self.road, self.conflist.want, self.clock
+            Observed(me=node_name(config), config=begun),
+            self.road,
+            self.conflist.want,
+            self.clock,
+            want_routers=self.discovery.want,
         )
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -195,6 +204,7 @@ class Daemon:
         await asyncio.gather(*(asyncio.to_thread(server.close) for server in self._servers))
         await self.speaker.stop()
         self.watcher.close()
+        self.discovery.close()
         log.info("stopped; routes and conflist stay as they are")
 
     def _on_lost_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ class Control:
         want_conflist: Callable[[tuple[Cni, Conflist]], None],
         clock: Callable[[], float],
         keyring: Keyring | None = None,
+        want_routers: Callable[[frozenset[str]], None] = lambda _interfaces: None,
     ) -> None:
         self.observed = observed
         self.desired = Desired()
@@ -66,6 +67,7 @@ class Control:
         """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
         self._road = road
         self._want_conflist = want_conflist
+        self._want_routers = want_routers
         self._clock = clock
         self._news = asyncio.Event()
         self._keyring = keyring or Keyring()
@@ -116,6 +118,8 @@ class Control:
         routing.set_peers(peers, {n: self._rules(p) for n, p in peers.items()}, now)
         routing.set_holds(self.transition.holds)
         if desired.complete:
+            self._want_routers(desired.unnumbered)
+            routing.undiscovered = desired.unnumbered - self.observed.routers.keys()
             # Else the last known truth stays: a list that lacks us says nothing about others either.
             before = routing.rib.origin_check
             routing.set_origin_check(origin_check(self.observed, desired.owners, before))

@@ -61,6 +61,8 @@ class Routing:
         """When all sessions began anew: at the start, and whenever our own speaker died."""
         self.deferral = deferral
         self.inventory_complete = False
+        self.undiscovered: frozenset[str] = frozenset()
+        """Interfaces at whose other end a peer is expected that has not been heard yet."""
         self.local = AdjRibIn(None)
         self.seeds = Seeds()
         self.sources: dict[tuple[Family, Nlri], str] = {}
@@ -290,7 +292,8 @@ class Routing:
             return ["the inventory has not been listed"]
         if now - self.restarted >= self.deferral:
             return []
-        return [
+        silent = [f"no router was heard on {name} yet" for name in sorted(self.undiscovered)]
+        return silent + [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
             if not (state.has_spoken or state.away or state.leaving)
