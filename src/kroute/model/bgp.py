@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, NewType
 
 from kroute.model.net import Address, Family, Seconds
+from kroute.model.session_keys import SecretKey
 
 Asn = NewType("Asn", int)
 PeerName = NewType("PeerName", str)
@@ -100,7 +101,16 @@ class Peer:
     ttl_security: int | None = None
     multihop: int | None = None
     password_file: str = ""
+    password_secret: SecretKey | None = None
+    """The entry of a Kubernetes Secret that holds the TCP MD5 key; None for none."""
     max_prefixes: int = 1000
+    max_prefixes_warning: int = 80
+    """Percent of ``max_prefixes`` at which a problem is reported."""
+    max_prefixes_restart: int | None = None
+    """Seconds that the session stays down after the peer exceeded ``max_prefixes``; None: it stays up, excess is
+    ignored."""
+    shutdown: str = ""
+    """Words that hold the session down, and that the peer is told (RFC 9003); empty where it is wanted."""
     description: str = ""
     node: str = ""
     """The node at the other end; empty for a device that is no node."""

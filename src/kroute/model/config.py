@@ -15,6 +15,7 @@ from typing import Any
 from kroute.model.config_services import Services
 from kroute.model.net import Address, Prefix
 from kroute.model.selection import AddressFrom, LocalAsn, NodeSelector, RemoteAsn
+from kroute.model.session_keys import SessionKeys
 
 
 class InventoryKind(StrEnum):
@@ -187,7 +188,7 @@ class Auto:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerKeys:
+class PeerKeys(SessionKeys):
     """What may be said of a peer, or once of a whole group of peers. An empty key of a peer is its group's."""
 
     asn: RemoteAsn | None = None

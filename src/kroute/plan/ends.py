@@ -189,6 +189,8 @@ def _local(view: View, wanted: PeerConfig, remote: Address) -> Address | str:
     if interface := _interface_of(remote):
         return _link_local(view.kernel, interface)
     own = view.me.address(family_of(remote))
+    if wanted.interface:
+        return _of_interface(view.kernel, wanted.interface, remote)
     near = _in_one_network(view.kernel, remote)
     if near and own not in near:
         return near[0]
@@ -210,6 +212,21 @@ def _link_local(kernel: KernelState | None, interface: str) -> Address | str:
     if not found:
         return f"{interface} has no IPv6 link-local address"
     return IPv6Address(f"{min(found, key=_order)}%{interface}")
+
+
+def _of_interface(kernel: KernelState | None, name: str, remote: Address) -> Address | str:
+    """The lowest address of the peer's family on an interface."""
+    links = {link.name: link.index for link in kernel.links} if kernel else {}
+    if name not in links:
+        return f"there is no interface {name}"
+    found = [
+        held.ip
+        for index, held in (kernel.addresses if kernel else ())
+        if index == links[name] and held.version == remote.version and not _is_link_local(held.ip)
+    ]
+    if not found:
+        return f"{name} has no address to reach {remote} from"
+    return min(found, key=_order)
 
 
 def _in_one_network(kernel: KernelState | None, remote: Address) -> list[Address]:

@@ -14,7 +14,8 @@ from kroute.model.problem import Problem, Severity
 from kroute.plan.asn import local_asn, remote_asn
 from kroute.plan.ends import Ends, ends, interfaces_to_discover
 from kroute.plan.selector import bears, selects
-from kroute.plan.sessions import View, graceful_restart, max_prefixes, router_id
+from kroute.plan.session_keys import not_available, session_parameters
+from kroute.plan.sessions import View, max_prefixes, router_id
 
 DEFAULT_PORT: Final = 179
 
@@ -33,6 +34,9 @@ def peers(view: View) -> Iterator[Peer | Problem]:
         if wanted.reflector and theirs != ours:
             reason = f"a reflector must be of our own AS, {ours} (RFC 4456)"
             yield _no_asn(wanted, "reflector", reason)
+            continue
+        if refusal := not_available(wanted):
+            yield refusal
             continue
         for found in ends(view, wanted):
             yield found if isinstance(found, Problem) else _peer(view, wanted, found, theirs, ours)
@@ -72,15 +76,10 @@ def _peer(view: View, wanted: PeerConfig, found: Ends, asn: Asn, ours: Asn) -> P
         families=families,
         port=wanted.port or DEFAULT_PORT,
         initiate=Initiate.PASSIVE if wanted.passive else Initiate.BOTH,
-        hold_time=bgp.hold_time if wanted.hold_time is None else wanted.hold_time,
         extended_nexthop=extended if wanted.extended_nexthop is None else wanted.extended_nexthop,
-        graceful_restart=graceful_restart(bgp),
-        ttl_security=wanted.ttl_security,
-        multihop=wanted.multihop,
-        password_file=wanted.password_file or "",
         max_prefixes=wanted.max_prefixes or max_prefixes(bgp, len(view.nodes)),
-        description=wanted.description or "",
         configured=wanted.name,
+        **session_parameters(bgp, wanted, families),
     )
 
 

@@ -31,6 +31,7 @@ class View:
     nodes: dict[str, Node]
     config: Config
     kernel: KernelState | None = None
+    """Links and addresses of this node; None until first read."""
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
     """Link-local addresses of routers that advertise themselves, by interface."""
     services: tuple[Announceable, ...] = ()

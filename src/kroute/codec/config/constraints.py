@@ -27,6 +27,9 @@ from kroute.model.selection import AddressFrom, Operator, RemoteAs, Requirement
 
 Path = tuple[str | int, ...]
 
+LONGEST_SHUTDOWN: Final = 255
+"""Octets of a Shutdown Communication at most (RFC 9003 §2)."""
+
 RANGES: Final[dict[str, tuple[int, int]]] = {
     "asn": (1, 4294967295),
     "localAsn": (1, 4294967295),
@@ -48,6 +51,10 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "auditInterval": (1, 86400),
     "mtu": (576, 65535),
     "connectRetry": (1, 600),
+    "keepalive": (1, 21845),
+    "localPort": (1, 65535),
+    "maxPrefixesWarning": (1, 100),
+    "maxPrefixesRestart": (0, 86400),
     "deadline": (1, 600),
     "gcInterval": (5, 86400),
     "threshold": (0, 100_000),
@@ -98,10 +105,11 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "annotation": (f"(?:{_KEY})?", _A_KEY),
     "asnLabel": (f"(?:{_KEY})?", _A_KEY),
     "nodeAnnotation": (f"{_KEY}(?:=.*)?", "KEY or KEY=VALUE, such as kroute.io/tor"),
+    "namespace": (r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a namespace"),
     "routerId": _QUAD,
     "clusterId": _QUAD,
     "name": (
-        r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?",
+        r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?",
         "a name of letters, digits, '-', '.' or '_'",
     ),
     "network": (r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '-', '.' or '_'"),
@@ -227,6 +235,7 @@ def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
         yield ("localAddress",), f"{local} is not of the family of address {remote}"
     if peer.ttl_security and peer.multihop:
         yield ("multihop",), "cannot be combined with ttlSecurity (RFC 5082)"
+    yield from _session(peer)
     if peer.families and len(set(peer.families)) < len(peer.families):
         yield ("families",), "names a family twice"
 
@@ -254,6 +263,18 @@ def _operands(requirement: Requirement) -> Iterator[tuple[Path, str]]:
     if takes_values != bool(requirement.values):
         wanted = "needs at least one value" if takes_values else "takes no values"
         yield ("values",), f"{requirement.operator.value} {wanted}"
+
+
+def _session(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
+    if peer.interface and peer.local_address is not None:
+        yield ("interface",), "cannot be combined with localAddress"
+    if peer.password_secret is not None and peer.password_file:
+        yield ("passwordSecret",), "cannot be combined with passwordFile"
+    if peer.keepalive and peer.hold_time and 3 * peer.keepalive > peer.hold_time:
+        yield ("keepalive",), f"{peer.keepalive} is more than a third of holdTime {peer.hold_time}"
+    if peer.shutdown and len(peer.shutdown.encode()) > LONGEST_SHUTDOWN:
+        size = len(peer.shutdown.encode())
+        yield ("shutdown",), f"has {size} octets; {LONGEST_SHUTDOWN} reach the peer (RFC 9003)"
 
 
 def _names(key: str, named: Sequence[PeerConfig | PeerGroup]) -> Iterator[tuple[Path, str]]:

@@ -58,9 +58,13 @@ def dotted(path: Path) -> str:
 
 @cache
 def keys(cls: Any) -> tuple[Field[Any], ...]:
-    """The fields of a dataclass as the file has them: first its own, then those it shares with others."""
-    own = inspect.get_annotations(cls)
-    return tuple(sorted(fields(cls), key=lambda f: f.name not in own))
+    """The fields of a dataclass as the file has them: first its own, then those it shares with more and more others."""
+    rank = {
+        name: place
+        for place, base in reversed(list(enumerate(cls.__mro__)))
+        for name in inspect.get_annotations(base)
+    }
+    return tuple(sorted(fields(cls), key=lambda f: rank[f.name]))
 
 
 @cache

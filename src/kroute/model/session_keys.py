@@ -1,0 +1,69 @@
+"""The keys of a peer, or of a group of peers, that its session alone is concerned with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AddPath(StrEnum):
+    """Whether several paths to a prefix are asked of a peer (RFC 7911)."""
+
+    OFF = "off"
+    RECEIVE = "receive"
+    """We take all that it tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class SecretKey:
+    """One entry of a Kubernetes Secret."""
+
+    namespace: str
+    """The Secret's namespace."""
+    name: str
+    """The Secret's name."""
+    key: str = "password"
+    """The entry of its data."""
+
+    def __str__(self) -> str:
+        return f"secret {self.namespace}/{self.name}, key {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerRestartKeys:
+    """Graceful restart (RFC 4724) with one peer. An empty key is bgp.gracefulRestart's."""
+
+    enabled: bool | None = None
+    """Offer the capability and help the peer when it restarts."""
+    restart_time: int | None = None
+    """Seconds that the peer keeps our routes while we are away (1 to 4095)."""
+    stale_time: int | None = None
+    """Seconds that we keep the returned peer's stale routes at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionKeys:
+    """What may be said of a session besides its two ends."""
+
+    keepalive: int | None = None
+    """Seconds between our KEEPALIVEs, at most a third of the hold time; empty: that third."""
+    connect_retry: int | None = None
+    """Most seconds between two attempts to connect; empty: speaker.connectRetry."""
+    local_port: int | None = None
+    """TCP port that we connect from; empty: the kernel's choice."""
+    interface: str | None = None
+    """Interface whose address of the peer's family is our end of the session; empty: localAddress."""
+    add_path: AddPath | None = None
+    """`receive`: take all paths that the peer tells to a prefix (RFC 7911); `off`; empty: off."""
+    graceful_restart: PeerRestartKeys | None = None
+    """RFC 4724 with this peer; empty: bgp.gracefulRestart."""
+    shutdown: str | None = None
+    """A text holds the session down; the peer is told it (RFC 9003, at most 255 octets). Empty: not shut down."""
+    max_prefixes_warning: int | None = None
+    """Percent of maxPrefixes at which a problem is reported; empty: 80."""
+    max_prefixes_restart: int | None = None
+    """Seconds that a session stays down whose peer exceeds maxPrefixes. 0 or empty: stays up, excess is ignored."""
+    password_secret: SecretKey | None = None
+    """TCP MD5 key from a Kubernetes Secret. While it is missing the session stays down; never opened without."""
+    tcp_ao: bool | None = None
+    """TCP-AO (RFC 5925). Not available: a session that asks for it stays down, and says so."""
