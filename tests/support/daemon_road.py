@@ -23,6 +23,8 @@ class FakeSpeaker:
         self.sessions: dict[int, SessionParameters] = {}
         self.removed: list[tuple[int, int]] = []
         """Index and subcode."""
+        self.data: dict[int, bytes] = {}
+        """Data of the NOTIFICATION that a removed peer got."""
         self.resets: list[tuple[int, int, int]] = []
         """Index, code, subcode."""
         self.sent: list[tuple[tuple[int, ...], bytes]] = []
@@ -30,8 +32,9 @@ class FakeSpeaker:
     def add(self, index: int, parameters: SessionParameters) -> None:
         self.sessions[index] = parameters
 
-    def remove(self, index: int, *, subcode: int = 3, **_more: Any) -> None:
+    def remove(self, index: int, *, subcode: int = 3, data: bytes = b"", **_more: Any) -> None:
         del self.sessions[index]
+        self.data[index] = data
         self.removed.append((index, subcode))
 
     def reset(self, index: int, *, code: int, subcode: int, **_more: Any) -> None:

@@ -33,6 +33,9 @@ Key = tuple[str, str]
 
 INITIAL_END = "k8s.io/initial-events-end"
 FIRST_REVISION = 100
+NAMESPACE = "/namespace"
+"""Where a request for the objects of one namespace keeps its name among the query's."""
+_WITHIN = re.compile(r"(/apis?/.*)/namespaces/([^/]+)/(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Resource:
 RESOURCES = {
     "nodes": Resource("v1", "Node", "/api/v1/nodes"),
     "services": Resource("v1", "Service", "/api/v1/services"),
+    "secrets": Resource("v1", "Secret", "/api/v1/secrets"),
     "endpointslices": Resource(
         "discovery.k8s.io/v1", "EndpointSlice", "/apis/discovery.k8s.io/v1/endpointslices"
     ),
@@ -201,9 +205,12 @@ def selector(query: Query) -> Selects:
     parts = re.split(r",(?![^(]*\))", query.get("labelSelector", ""))
     wanted = [_requirement(part.strip()) for part in parts if part.strip()]
     _, _, name = query.get("fieldSelector", "").partition("metadata.name=")
+    namespace = query.get(NAMESPACE, "")
 
     def selects(thing: Object | None) -> bool:
         if thing is None or (name and thing["metadata"]["name"] != name):
+            return False
+        if namespace and thing["metadata"].get("namespace") != namespace:
             return False
         labels = thing["metadata"].get("labels") or {}
         return all(requirement(labels) for requirement in wanted)
@@ -434,6 +441,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(failure.code, body, {} if retry is None else {"Retry-After": str(retry)})
 
     def _route(self, path: str, query: Query) -> None:
+        if within := _WITHIN.fullmatch(path):
+            path, query = f"{within[1]}/{within[3]}", {**query, NAMESPACE: within[2]}
         for name, resource in RESOURCES.items():
             if path == resource.path and self.command == "GET":
                 watch = query.get("watch") in ("true", "1")

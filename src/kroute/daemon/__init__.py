@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.daemon.door import Door
+from kroute.daemon.keyring import Keyring
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
 from kroute.drivers import systemd
@@ -30,6 +31,7 @@ from kroute.drivers.discovery import RouterDiscovery
 from kroute.drivers.fib import Fib
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
 from kroute.drivers.inventory import inventory_driver
+from kroute.drivers.inventory.secrets import KubernetesSecrets
 from kroute.drivers.kernel import KernelWatcher
 from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLog, SpeakerReady
 from kroute.model.cni import Conflist
@@ -93,6 +95,8 @@ class Daemon:
         )
         self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
         self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
+        kubeconfig = config.inventory.kubernetes.kubeconfig
+        self.secrets = KubernetesSecrets(kubeconfig, self._on_secret)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
         self.discovery = RouterDiscovery(
             lambda heard: self.control.post(RoutersHeard(heard)),
@@ -104,6 +108,7 @@ class Daemon:
             self.conflist.want,
             self.clock,
             want_routers=self.discovery.want,
+            keyring=Keyring(self.secrets),
         )
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -202,6 +207,7 @@ class Daemon:
         if self.kni is not None:
             await asyncio.to_thread(self.kni.close)
         await asyncio.gather(*(asyncio.to_thread(server.close) for server in self._servers))
+        self.secrets.close()
         await self.speaker.stop()
         self.watcher.close()
         self.discovery.close()
@@ -279,6 +285,9 @@ class Daemon:
         self.control.restarting = True
         self.control.replan()
 
+    def _on_secret(self) -> None:
+        self.control.look_at_keys()
+
     def _on_kernel(self, state: KernelState) -> None:
         self.control.post(KernelChanged(state))
 
@@ -326,6 +335,7 @@ class Daemon:
             self._serve_http()
         self.routing.tick(now)
         self.control.proceed()
+        self.road.resume()
         self.road.flush()
         self.door.trials.tick(self.door)
         if not self.routing.waiting_for(now):

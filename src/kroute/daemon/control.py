@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from kroute.codec.frames import SessionParameters
-from kroute.daemon.keyring import Keyring
+from kroute.daemon.keyring import Keyring, place_of
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import session_parameters
 from kroute.model.bgp import Peer, PeerKind, PeerName
@@ -195,14 +195,16 @@ class Control:
     def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:
         """The sessions to hold: one for each peer whose key, if it needs one, is known."""
         self._secrets = {}
-        self._keyring.keep({peer.password_file for peer in peers.values()})
+        self._keyring.keep({place_of(peer) for peer in peers.values()})
         sessions = {}
         for name, peer in peers.items():
-            key = self._keyring.key(peer.password_file)
+            if peer.shutdown:
+                continue
+            key = self._keyring.key(place_of(peer))
             if key.complaint:
                 self._secrets[name] = Problem(
                     object=name,
-                    field="passwordFile",
+                    field="passwordSecret" if peer.password_secret else "passwordFile",
                     reason=key.complaint,
                     severity=Severity.ERROR,
                 )
@@ -217,7 +219,7 @@ class Control:
             peer,
             password=password,
             listen_port=self.observed.config.bgp.port,
-            connect_retry=float(self.observed.config.speaker.connect_retry),
+            connect_retry=float(peer.connect_retry or self.observed.config.speaker.connect_retry),
             restarting=self.restarting,
             forwarding=FORWARDING,
         )

@@ -1,17 +1,28 @@
-"""The TCP MD5 keys of peers, by the file they come from. Files come late, are rotated, and vanish for a while."""
+"""The TCP MD5 keys of peers, by the file or Secret they come from. They come late, are rotated, vanish for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from kroute.drivers.secrets import read_password
+from kroute.drivers.secrets import read_password, usable_key
+from kroute.model.bgp import Peer
 from kroute.model.errors import DriverError
+from kroute.model.session_keys import SecretKey
+
+Place = str | SecretKey
+"""Where a key is: a file's path, or an entry of a Kubernetes Secret. An empty path: no key is wanted."""
+
+
+def place_of(peer: Peer) -> Place:
+    """Where a peer's key is."""
+    return peer.password_secret or peer.password_file
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a file: the key in force, None if none ever was, and what is wrong, empty if nothing."""
+    """What is known of a place: the key in force, None if none ever was, and what is wrong, empty if nothing."""
 
     text: str | None = field(repr=False)
     complaint: str = ""
@@ -21,33 +32,62 @@ NO_FILE = Key("")
 """Of a peer without a password."""
 
 
+class Secrets(Protocol):
+    """Who reads Kubernetes Secrets."""
+
+    def follow(self, wanted: Iterable[SecretKey]) -> None:
+        """Follow these entries and no others."""
+
+    def read(self, secret: SecretKey) -> str:
+        """The entry as it is known now; raises DriverError if it is not."""
+
+
+class NoSecrets:
+    """Stands where there is nobody to ask."""
+
+    def follow(self, wanted: Iterable[SecretKey]) -> None:
+        """Nothing is followed."""
+
+    def read(self, secret: SecretKey) -> str:
+        """Nothing is known.
+
+        Raises:
+            DriverError: always.
+        """
+        raise DriverError(f"{secret} cannot be read here")
+
+
 class Keyring:
-    """Reads keys. A file that cannot be read any more leaves its last key in force: no session ends for that."""
+    """Reads keys. A place that cannot be read any more leaves its last key in force: no session ends for that."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, Key] = {}
+    def __init__(self, secrets: Secrets | None = None) -> None:
+        self._known: dict[Place, Key] = {}
+        self._secrets = secrets or NoSecrets()
 
-    def key(self, path: str) -> Key:
-        """The key for a peer, read now; an empty path names no file."""
-        if not path:
+    def key(self, place: Place) -> Key:
+        """The key for a peer, read now."""
+        if not place:
             return NO_FILE
-        found = self._known[path] = self._read(path)
+        found = self._known[place] = self._read(place)
         return found
 
-    def keep(self, paths: Set[str]) -> None:
-        """Forget the keys of all other files."""
-        for path in self._known.keys() - paths:
-            del self._known[path]
+    def keep(self, places: Set[Place]) -> None:
+        """Follow these places and forget the keys of all others."""
+        for place in self._known.keys() - places:
+            del self._known[place]
+        self._secrets.follow(sorted(p for p in places if isinstance(p, SecretKey)))
 
     def changed(self) -> bool:
-        """Whether any file says another thing than when its key was asked for."""
-        return any(self._read(path) != known for path, known in self._known.items())
+        """Whether any place says another thing than when its key was asked for."""
+        return any(self._read(place) != known for place, known in self._known.items())
 
-    def _read(self, path: str) -> Key:
+    def _read(self, place: Place) -> Key:
         try:
-            return Key(read_password(path))
+            if isinstance(place, SecretKey):
+                return Key(usable_key(self._secrets.read(place), str(place)))
+            return Key(read_password(place))
         except DriverError as error:
-            before = self._known.get(path)
+            before = self._known.get(place)
             if before is None or before.text is None:
                 rest = "the session stays down and is never opened without its password"
                 return Key(None, f"{error}; {rest}")

@@ -43,11 +43,12 @@ from kroute.model.bgp import (
     CeaseSubcode,
     Negotiated,
     NoticeCode,
+    Peer,
     PeerName,
     SessionState,
 )
 from kroute.model.fib import Nexthops
-from kroute.model.net import Family, Nlri
+from kroute.model.net import SAFI_UNICAST, Family, Nlri
 from kroute.plan.adj_out import Tell
 from kroute.plan.paths import Path
 from kroute.plan.routing import PeerState, Routing
@@ -72,7 +73,14 @@ class SpeakerPort(Protocol):
     def add(self, index: int, parameters: SessionParameters) -> None:
         """Hold a session with a peer; for a known index, replace its parameters."""
 
-    def remove(self, index: int, *, subcode: int = CeaseSubcode.PEER_DECONFIGURED) -> None:
+    def remove(
+        self,
+        index: int,
+        *,
+        subcode: int = CeaseSubcode.PEER_DECONFIGURED,
+        text: str = "",
+        data: bytes = b"",
+    ) -> None:
         """Forget a peer, with a Cease."""
 
     def reset(self, index: int, *, code: int, subcode: int, data: bytes = b"") -> None:
@@ -115,6 +123,9 @@ class Road:
         self._lanes: dict[PeerName, Lane] = {}
         self._names: dict[int, PeerName] = {}
         self._last_index = 0
+        self._wanted: Mapping[PeerName, SessionParameters] = {}
+        self._penalties: dict[PeerName, tuple[float, Peer]] = {}
+        """Until when peers that exceeded their limit have no session, and what was configured then."""
 
     @property
     def sessions(self) -> Mapping[PeerName, tuple[int, SessionParameters]]:
@@ -129,7 +140,11 @@ class Road:
         """Hold exactly these sessions; those whose parameters are equal are not touched. Peers that go ``softly``
         may keep our routes as stale for a while (RFC 8538).
         """
+        self._wanted = wanted
+        self._pardon()
         for name in [n for n in self._lanes if n not in wanted]:
+            if self._shut(name):
+                continue
             # A peer that is still wanted, but must have no session now, keeps its paths for a while.
             self.routing.session_replaced(name, self._clock())
             lane = self._lanes.pop(name)
@@ -140,7 +155,59 @@ class Road:
             self._speaker.remove(lane.index, subcode=subcode)
             log.info("peer removed peer=%s", name)
         for name, parameters in wanted.items():
-            self._set_session(name, parameters)
+            if name not in self._penalties:
+                self._set_session(name, parameters)
+
+    def _shut(self, name: PeerName) -> bool:
+        """Whether a peer is shut down by its configuration: it is told the words, and its paths go at once."""
+        state = self.routing.peers.get(name)
+        if state is None or not state.peer.shutdown:
+            return False
+        words = f'shut down by its configuration: "{state.peer.shutdown}"'
+        self._close(name, words, subcode=CeaseSubcode.ADMIN_SHUTDOWN, text=state.peer.shutdown)
+        return True
+
+    def _close(
+        self, name: PeerName, words: str, *, subcode: int, text: str = "", data: bytes = b""
+    ) -> None:
+        """End a session of our own will; all that it brought goes."""
+        lane = self._lanes.pop(name)
+        del self._names[lane.index]
+        self._speaker.remove(lane.index, subcode=subcode, text=text, data=data)
+        self.routing.session_closed(name, words, subcode, self._clock())
+        log.warning("session closed peer=%s reason=%s", name, words)
+
+    # --- peers that exceed their limit ----------------------------------------------------------------
+
+    def _punish(self, name: PeerName, state: PeerState) -> None:
+        """A peer told more prefixes than its limit: close its session for as long as configured (RFC 4486 §4)."""
+        limit, seconds = state.adj_in.limit, state.peer.max_prefixes_restart
+        family = next(iter(state.adj_in.over), None)
+        if family is None or seconds is None:
+            return
+        words = f"announced more than {limit} {family.label} prefixes; down for {seconds} s"
+        data = family.to_bytes(2, "big") + bytes((SAFI_UNICAST,)) + limit.to_bytes(4, "big")
+        self._close(name, words, subcode=CeaseSubcode.MAX_PREFIXES, data=data)
+        state.down_until = self._clock() + seconds
+        self._penalties[name] = state.down_until, state.peer
+
+    def _pardon(self) -> None:
+        """End the penalties whose time is over, whose peer is gone, or whose configuration is another one."""
+        now = self._clock()
+        for name, (until, then) in list(self._penalties.items()):
+            state = self.routing.peers.get(name)
+            if state is None or state.peer != then or now >= until or name not in self._wanted:
+                del self._penalties[name]
+                if state is not None:
+                    state.down_until = None
+
+    def resume(self) -> None:
+        """Open the sessions whose penalty is over. To be called now and then."""
+        waiting = list(self._penalties)
+        self._pardon()
+        for name in waiting:
+            if name not in self._penalties and name in self._wanted:
+                self._set_session(name, self._wanted[name])
 
     def _set_session(self, name: PeerName, parameters: SessionParameters) -> None:
         lane = self._lanes.get(name)
@@ -207,6 +274,8 @@ class Road:
             state.last_fault = str(problem)
         for family in decoded.end_of_rib:
             self.routing.end_of_rib(state, family)
+        if adj_in.over:
+            self._punish(name, state)
 
     def _refuse(self, name: PeerName, state: PeerState, error: UpdateError) -> None:
         """An UPDATE that no session survives (RFC 7606 §3): tell the peer, and read nothing more of it."""

@@ -22,11 +22,18 @@ def read_password(path: str) -> str:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise DriverError(f"password file {path} cannot be read: {error}") from error
+    return usable_key(text, f"password file {path}")
+
+
+def usable_key(text: str, where: str) -> str:
+    """A text as a TCP MD5 key, without the newline at its end.
+
+    Raises:
+        DriverError: it cannot be one of ours; ``where`` it is from, not what it says, is in the words.
+    """
     key = text.rstrip("\r\n")
     if not key or len(key.encode()) > LONGEST:
-        raise DriverError(
-            f"password file {path} must hold 1 to {LONGEST} octets, it holds {len(key.encode())}"
-        )
+        raise DriverError(f"{where} must hold 1 to {LONGEST} octets, it holds {len(key.encode())}")
     if not key.isascii():
-        raise DriverError(f"password file {path} holds characters that are not ASCII")
+        raise DriverError(f"{where} holds characters that are not ASCII")
     return key

@@ -78,6 +78,10 @@ class PeerState:
     owed: set[Family] = field(default_factory=set)
     """Families whose End-of-RIB we still owe."""
     stale_until: float | None = None
+    down_at: float = 0.0
+    """When the last session was lost."""
+    down_until: float | None = None
+    """Until when the session stays down because the peer exceeded its limit of prefixes; None where it does not."""
     updates: int = 0
     flaps: int = 0
     faults: int = 0
@@ -92,6 +96,16 @@ class PeerState:
     def leaving(self) -> bool:
         """Whether the session is only held until others carry its routes; nobody waits for such a peer."""
         return self.hold is not None and self.hold.kind is Held.LEAVING
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether we want no session now: shut down by configuration, or for having exceeded its limit of prefixes."""
+        return bool(self.peer.shutdown) or self.down_until is not None
+
+    @property
+    def dispensable(self) -> bool:
+        """Whether nobody waits for its session: we want none, or only until others carry its routes."""
+        return self.leaving or self.is_closed
 
     @property
     def established(self) -> bool:
@@ -129,7 +143,7 @@ class PeerState:
         Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
         Nor is a node that Kubernetes takes for dead.
         """
-        if self.has_spoken or self.away or self.leaving:
+        if self.has_spoken or self.away or self.dispensable:
             return False
         restart = self.negotiated.restart if self.established and self.negotiated else None
         return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)

@@ -69,6 +69,8 @@ def peer_reason(state: PeerState) -> str:
     """Why a session is not up, in words; empty when it is."""
     if state.established:
         return ""
+    if state.peer.shutdown:
+        return f'shut down by its configuration: "{state.peer.shutdown}"'
     parts = [state.last_down.reason if state.last_down else "", state.attempt]
     return "; ".join(p for p in parts if p) or "connecting"
 
@@ -200,26 +202,41 @@ def problems(
 
 def _session_problems(state: PeerState, now: float, patience: float) -> Iterable[Problem]:
     name = state.peer.name
-    if not (state.established or state.leaving) and now - state.since > patience:
+    if not (state.established or state.dispensable) and now - state.since > patience:
         yield Problem(
             object=name,
             field="session",
             reason=f"not established for {int(now - state.since)} s: {peer_reason(state)}",
         )
-    over = sum(state.adj_in.over.values())
-    if over:
-        yield Problem(
-            object=name,
-            field="maxPrefixes",
-            reason=f"announced {over} prefixes over its limit of {state.adj_in.limit}; they are ignored",
-            severity=Severity.ERROR,
-        )
+    yield from _limit_problems(state, now)
     if state.faults:
         yield Problem(
             object=name,
             field="update",
             reason=f"{state.faults} faulty UPDATEs (RFC 7606), last: {state.last_fault}",
         )
+
+
+def _limit_problems(state: PeerState, now: float) -> Iterable[Problem]:
+    """What a peer's limit of prefixes has to say: exceeded, or soon reached."""
+    name, adj_in = state.peer.name, state.adj_in
+    over, limit = sum(adj_in.over.values()), adj_in.limit
+    if state.down_until is not None:
+        left = max(0, round(state.down_until - now))
+        words = f"announced more than its limit of {limit} prefixes; its session stays down for {left} s more"
+        yield Problem(object=name, field="maxPrefixes", reason=words, severity=Severity.ERROR)
+        return
+    if over:
+        words = f"announced {over} prefixes over its limit of {limit}; they are ignored"
+        yield Problem(object=name, field="maxPrefixes", reason=words, severity=Severity.ERROR)
+        return
+    for family, table in adj_in.tables.items():
+        if 100 * len(table) >= state.peer.max_prefixes_warning * limit:
+            share = 100 * len(table) // limit
+            words = (
+                f"announces {len(table)} {family.label} prefixes, {share} % of its limit of {limit}"
+            )
+            yield Problem(object=name, field="maxPrefixesWarning", reason=words)
 
 
 def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) -> Answer:

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from kroute.model.bgp import (
     Negotiated,
+    NoticeCode,
     Peer,
     PeerKind,
     PeerName,
     SessionDown,
     SessionState,
 )
-from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.effects import Effects
 from kroute.plan.paths import Path, Selection
 from kroute.plan.peers import Hold, PeerState, families_kept, is_whole_for, unfinished_kinds
 from kroute.plan.policy import PASSES_ON, ExportRules, OriginCheck, PeerRules, Self, quad
@@ -38,14 +38,6 @@ __all__ = ["Effects", "PeerState", "Routing"]
 
 OWN_RESTART_STALE = 120.0
 """Seconds that paths stay after our own speaker died, until they are relearned."""
-
-
-@dataclass(slots=True)
-class Effects:
-    """Consequences collected since the last flush."""
-
-    fib: dict[Family, dict[Nlri, Nexthops | None]] = field(default_factory=dict)
-    tells: list[Tell] = field(default_factory=list)
 
 
 class Routing:
@@ -220,7 +212,7 @@ class Routing:
         state.state, state.last_down = SessionState.CONNECT, down
         if not was_up:
             return
-        state.since, state.flaps = now, state.flaps + 1
+        state.since, state.down_at, state.flaps = now, now, state.flaps + 1
         kept = families_kept(state, down)
         restart = state.negotiated.restart if state.negotiated else None
         for family in list(state.adj_in.stale):
@@ -237,7 +229,7 @@ class Routing:
             self._leave(state)
             state.state, state.last_down = SessionState.CONNECT, down
             if was_up:
-                state.since, state.flaps = now, state.flaps + 1
+                state.since, state.down_at, state.flaps = now, now, state.flaps + 1
                 self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
 
     def session_replaced(self, name: PeerName, now: float) -> None:
@@ -245,11 +237,22 @@ class Routing:
         state = self.peers.get(name)
         if state is not None and state.established:
             self._leave(state)
-            state.state, state.since = SessionState.CONNECT, now
+            state.state, state.since, state.down_at = SessionState.CONNECT, now, now
             state.last_down = SessionDown(
                 reason="its configuration changed; the session starts again"
             )
             self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
+
+    def session_closed(self, name: PeerName, words: str, subcode: int, now: float) -> None:
+        """We ended a session and want none now: all that it brought goes at once."""
+        if (state := self.peers.get(name)) is None:
+            return
+        if state.established:
+            state.flaps, state.down_at, state.since = state.flaps + 1, now, now
+        self._leave(state)
+        state.state, state.attempt = SessionState.IDLE, ""
+        state.last_down = SessionDown(reason=words, sent=(NoticeCode.CEASE, subcode))
+        self._mark_stale(state, (), now)
 
     def _mark_stale(self, state: PeerState, kept: tuple[Family, ...], until: float) -> None:
         for family, table in state.adj_in.tables.items():
@@ -296,7 +299,7 @@ class Routing:
         return silent + [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
-            if not (state.has_spoken or state.away or state.leaving)
+            if not (state.has_spoken or state.away or state.dispensable)
         ]
 
     # --- consequences ---------------------------------------------------------------------------------

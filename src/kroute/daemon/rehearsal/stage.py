@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from kroute.codec.conflist import render
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.control import Control
-from kroute.daemon.keyring import Key, Keyring
+from kroute.daemon.keyring import Key, Keyring, Place
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import Up
 from kroute.model.bgp import Attributes, Negotiated, Peer, PeerName
@@ -49,13 +49,13 @@ SILENCE = Voice()
 
 
 class NamedKeys(Keyring):
-    """Stands for the files of TCP MD5 keys, which need not be where a rehearsal is: each file's key is its name."""
+    """Stands for the places of TCP MD5 keys, which need not be where a rehearsal is: each one's key is its name."""
 
-    def key(self, path: str) -> Key:
-        """A key that is another one where the file is another one."""
-        return Key(path[-80:])
+    def key(self, place: Place) -> Key:
+        """A key that is another one where the place is another one."""
+        return Key(str(place)[-80:])
 
-    def keep(self, paths: Set[str]) -> None:
+    def keep(self, places: Set[Place]) -> None:
         """Nothing is kept."""
 
 
@@ -155,7 +155,7 @@ class Stage:
     def add(self, index: int, parameters: SessionParameters) -> None:
         """A session is to be held; the road remembers which."""
 
-    def remove(self, index: int, *, subcode: int = 0) -> None:
+    def remove(self, index: int, **_more: object) -> None:
         """A session is to end; the road forgets it."""
 
     def reset(self, index: int, *, code: int, subcode: int, data: bytes = b"") -> None:

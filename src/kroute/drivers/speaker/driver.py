@@ -167,11 +167,16 @@ class Speaker:
         self._tell(Kind.ADD, index, parameters.pack())
 
     def remove(
-        self, index: int, *, subcode: int = CeaseSubcode.PEER_DECONFIGURED, text: str = ""
+        self,
+        index: int,
+        *,
+        subcode: int = CeaseSubcode.PEER_DECONFIGURED,
+        text: str = "",
+        data: bytes = b"",
     ) -> None:
-        """Forget a peer: Cease with this subcode (and text where RFC 9003 has room for it), then close."""
+        """Forget a peer: Cease with this subcode (and text where RFC 9003 has room for it, else data), then close."""
         if self._peers.pop(index, None) is not None:
-            self._tell(Kind.REMOVE, index, _cease(subcode, text))
+            self._tell(Kind.REMOVE, index, notification(NoticeCode.CEASE, subcode, text, data))
 
     def reset(
         self,
