@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from harness.bed import Bed, BenchError, Namespace
 from harness.figures import Complain, Row, Series, alternate, plain, row
@@ -49,6 +50,8 @@ class Mesh:
 
     def __init__(self, bed: Bed, kind: str, size: int) -> None:
         self.bed, self.kind, self.size = bed, kind, size
+        self.peering: dict[str, Any] = {}
+        """The part of that name of kroute's configuration."""
         self.nodes = self._wire()
         self.protocol = 201 if kind == "kroute" else 12
         self.kernels = [Kernel(n, self.protocol) for n in self.nodes]
@@ -89,19 +92,26 @@ class Mesh:
         else:
             self._start_bird(number)
 
-    def _start_kroute(self, number: int) -> None:
+    def configure(self, number: int) -> Path:
+        """Write a kroute node's configuration, whole or not at all."""
         folder = self.folder(number)
-        file = folder / "kroute.yaml"
+        file, draft = folder / "kroute.yaml", folder / "kroute.draft"
         inventory = {"kind": "static", "static": {"path": str(self.bed.folder / "nodes.json")}}
         text = {
             "nodeName": f"n{number}",
             "inventory": inventory,
             "bgp": {"asn": ASN},
+            "peering": self.peering,
             "cni": {"enabled": False},
             "http": {"enabled": False},
             "paths": {"run": str(folder / "run"), "state": str(folder / "state")},
         }
-        file.write_text(json.dumps(text))
+        draft.write_text(json.dumps(text))
+        draft.replace(file)
+        return file
+
+    def _start_kroute(self, number: int) -> None:
+        file = self.configure(number)
         command = [str(Path(sys.executable).parent / "kroute"), "run", "--config", str(file)]
         self.bed.start(self.nodes[number - 1], command, log=f"n{number}.log")
 

@@ -33,6 +33,7 @@ BENCHES = {
     "to_kernel": ("to-kernel", "withdraw"),
     "rib_in": ("rib-in",),
     "mesh": ("mesh",),
+    "switch": ("switch",),
     "stall": ("stall",),
     "egress": ("egress", "idle"),
     "memory": ("memory",),

@@ -48,6 +48,7 @@ AIMS = (
     Aim(r"mesh/join/after-session", 0.3, most=True),
     Aim(r"mesh/cold-start/after-start", 1.0, most=True),
     Aim(r"mesh/cold-start", 1.0, "bird", most=True),
+    Aim(r"switch/.*/lost", 0, most=True),
     Aim(r"stall/loop/.*", 50, most=True),
     Aim(r"stall/keepalive/.*", 50, most=True),
     Aim(r"memory/static/10", 65, most=True),

@@ -25,6 +25,7 @@ TITLES = {
     "rib-in": "The same without a kernel: until everything is decided",
     "fib": "The FIB driver alone",
     "mesh": "A mesh of ten nodes",
+    "switch": "A mesh becomes reflectors and clients, and back, under traffic",
     "stall": "While 100 000 prefixes arrive",
     "memory": "Memory of a node, daemon and speaker (PSS)",
     "egress": "Telling 50 peers 10 000 prefixes",

@@ -94,12 +94,7 @@ class Kroute(Base):
 
     def ask(self, resource: str) -> Any:
         """What `kroute show` asks the daemon."""
-        connection = _Local(self.folder / "run" / "kroute.sock")
-        try:
-            connection.request("GET", f"/v1/{resource}")
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
+        return ask(self.folder / "run" / "kroute.sock", resource)
 
     def start(self) -> None:
         write_nodes(self.folder / "nodes.json", self.nodes())
@@ -117,6 +112,16 @@ class _Local(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(10)
         self.sock.connect(str(self._path))
+
+
+def ask(socket: Path, resource: str) -> Any:
+    """What `kroute show` asks the daemon on this socket."""
+    connection = _Local(socket)
+    try:
+        connection.request("GET", f"/v1/{resource}")
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
 
 
 def node(name: str, address: str, *cidrs: str) -> dict[str, Any]:
