@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kroute.cli import NO, OK, UNREACHABLE, USAGE
-from kroute.cli.client import DEFAULT_SOCKET, Unreachable
+from kroute.cli.client import DEFAULT_SOCKET, Unreachable, ask
 from kroute.codec.show import as_json, as_yaml
-from kroute.model.errors import Complaint, InputError
+from kroute.model.errors import Complaint, InputError, KrouteError
 
 if TYPE_CHECKING:
     from kroute.daemon.rehearsal import Setting
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     except Unreachable as error:
         print(f"kroute plan: {error}", file=sys.stderr)
         return UNREACHABLE
-    except (InputError, OSError, UnicodeDecodeError) as error:
+    except (KrouteError, OSError, UnicodeDecodeError) as error:
         return _refuse(str(error))
     count = len(_names(before, after))
     with _spread(count if nodes is None else len(nodes)) as spread:
@@ -139,8 +139,28 @@ def _config(path: str | None) -> Config:
 
 
 def _live(args: argparse.Namespace) -> Compared:
-    """What the running daemon observes, and the same with the new configuration."""
-    raise Unreachable("offline only")
+    """What the running daemon observes and hears, and the same with the new configuration."""
+    from dataclasses import replace
+
+    from kroute.daemon.observation import read
+    from kroute.daemon.rehearsal import Setting
+
+    if not args.config:
+        raise InputError("--config", [Complaint("", "is needed: what shall be compared?")])
+    new = _config(args.config)
+    seen = read(ask(args.socket, "observation"))
+    observed, me = seen.observed, seen.observed.me
+    kernels = {me: observed.kernel} if observed.kernel is not None else {}
+    before = Setting(observed=observed, kernels=kernels, heard={me: seen.heard})
+    if args.only_on:
+        after = replace(before, configs=dict.fromkeys(args.only_on, new))
+    else:
+        after = replace(before, observed=replace(observed, config=new))
+    nodes = None if args.all else args.node or [me]
+    if seen.down:
+        words = ", ".join(seen.down[:4]) + (" …" if len(seen.down) > 4 else "")
+        print(f"kroute plan: down now, and counted as silent: {words}", file=sys.stderr)
+    return before, after, nodes
 
 
 # --- how it is said -----------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         self._servers.append(
             serve_unix(
-                Path(self.config.paths.run) / "kroute.sock", self.desk.respond, self.door.act
+                Path(self.config.paths.run) / "kroute.sock", self.door.respond, self.door.act
             )
         )
         self._serve_http()

@@ -70,19 +70,19 @@ class Desk:
         if path == "/healthz":
             return self._health()
         if path == "/readyz":
-            missing = _unmoved(self.missing)
+            missing = unmoved(self.missing)
             status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
             return _json({"ready": not missing, "missing": missing}, status)
         if path == "/metrics":
             from kroute.daemon.metrics import exposition
 
-            text = _unmoved(lambda: exposition(self._daemon))
+            text = unmoved(lambda: exposition(self._daemon))
             return Answer(HTTPStatus.OK, text, "text/plain; version=0.0.4; charset=utf-8")
         resource = self._resources.get(path.removeprefix("/v1/"))
         if resource is None or not path.startswith("/v1/"):
             return None
         try:
-            return _json(_unmoved(lambda: resource(query)))
+            return _json(unmoved(lambda: resource(query)))
         except ValueError as error:
             return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
 
@@ -223,7 +223,7 @@ class Desk:
         )
 
 
-def _unmoved(read: Callable[[], T]) -> T:
+def unmoved(read: Callable[[], T]) -> T:
     """An answer from tables that the event loop may change meanwhile: asked for again where it did.
 
     Raises:

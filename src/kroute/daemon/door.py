@@ -15,6 +15,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from kroute.codec.trial import read_wish
+from kroute.daemon.answers import unmoved
+from kroute.daemon.observation import write
 from kroute.daemon.trials import Trials
 from kroute.drivers.config_file import ConfigFile
 from kroute.drivers.http import Answer
@@ -64,6 +66,13 @@ class Door:
             routes=sum(map(len, routing.rib.loc.values())) - own,
             settled=not routing.waiting_for(self._daemon.clock()),
         )
+
+    def respond(self, path: str, query: Mapping[str, str]) -> Answer | None:
+        """The answer to a GET: what the desk tells everybody, and what only root may know."""
+        if path != "/v1/observation":
+            return self._daemon.desk.respond(path, query)
+        routing, observed = self._daemon.routing, self._daemon.control.observed
+        return Answer(HTTPStatus.OK, unmoved(lambda: write(observed, routing)))
 
     # --- what is asked --------------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from kroute.codec.kubernetes import read_nodes
+from kroute.codec.kubernetes import read_objects
 from kroute.daemon.rehearsal.cluster import Cluster, Setting
 from kroute.daemon.rehearsal.compare import compare
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, InputError
+from kroute.model.inventory import ServicesListed, SlicesListed
 from kroute.model.rehearsal import Caution, NodeReport, RehearsalReport
 from kroute.model.state import Observed
+from kroute.plan.observe import observe
 
 __all__ = ["Cluster", "Setting", "rehearse", "setting_of"]
 
@@ -34,8 +36,8 @@ def rehearse(
 
     ``before`` None: there was nothing. ``progress`` is told what is being done, in words.
     """
-    old = _played(before, "now", progress) if before is not None else None
-    new = _played(after, "afterwards", progress)
+    old = _played(before, None, progress) if before is not None else None
+    new = _played(after, old, progress)
     known = {*(old.nodes if old is not None else ()), *new.nodes}
     wanted = sorted(known if nodes is None else known & set(nodes))
     progress(f"comparing {len(wanted)} nodes")
@@ -43,9 +45,10 @@ def rehearse(
     return RehearsalReport(nodes=reports, cautions=_cautions(old, new, reports))
 
 
-def _played(setting: Setting, when: str, progress: Callable[[str], None]) -> Cluster:
+def _played(setting: Setting, before: Cluster | None, progress: Callable[[str], None]) -> Cluster:
+    when = "now" if before is None else "afterwards"
     progress(f"planning {len(setting.observed.nodes)} nodes as they are {when}")
-    return Cluster(setting)
+    return Cluster(setting, before)
 
 
 def _cautions(
@@ -70,13 +73,15 @@ def _cautions(
 
 
 def setting_of(config: Config, text: str, source: str) -> Setting:
-    """A cluster as `kubectl get nodes -o yaml` prints it, under one configuration.
+    """A cluster as `kubectl get nodes,services,endpointslices -o yaml` prints it, under one configuration.
 
     Raises:
         InputError: the text is neither YAML nor JSON, or names no node.
     """
-    nodes, _ = read_nodes(text, source)
-    if not nodes:
+    found = read_objects(text, source, services=True)
+    if not found.nodes:
         raise InputError(source, [Complaint("", "names no node")])
-    known = {node.name: node for node in nodes}
-    return Setting(observed=Observed(me="", config=config, nodes=known, listed=True))
+    observed = Observed(me="", config=config, nodes={n.name: n for n in found.nodes}, listed=True)
+    for event in (ServicesListed(found.services), SlicesListed(found.slices)):
+        observed = observe(observed, event)
+    return Setting(observed=observed)

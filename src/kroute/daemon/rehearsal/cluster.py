@@ -8,15 +8,15 @@ is the state that a cluster comes to rest in, not the way there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kroute.daemon.rehearsal.stage import Block, Stage, Voice, ends
-from kroute.model.bgp import Negotiated, Peer, PeerKind, PeerName, PeerRestart
+from kroute.model.bgp import Attributes, Negotiated, Peer, PeerKind, PeerName, PeerRestart
 from kroute.model.config import Config
 from kroute.model.kernel import KernelRoute, KernelState, Link
-from kroute.model.net import Address, Family
+from kroute.model.net import Address, Family, Nlri
 from kroute.model.node import Node
 from kroute.model.state import Observed
 from kroute.plan.sessions import router_id
@@ -57,6 +57,8 @@ class Setting:
     """Configurations of single nodes."""
     kernels: Mapping[str, KernelState] = field(default_factory=dict)
     """Kernels that have been looked at; any other reaches every address directly."""
+    heard: Mapping[str, Mapping[PeerName, Voice]] = field(default_factory=dict)
+    """What nodes that have been looked at hear from their peers."""
 
     def config(self, node: str) -> Config:
         """The configuration in force on a node."""
@@ -64,9 +66,16 @@ class Setting:
 
     def seen_by(self, node: str) -> Observed:
         """What one node observes."""
-        kernel = self.kernels.get(node, ALL_ON_LINK)
         return replace(
-            self.observed, me=node, config=self.config(node), kernel=kernel, listed=True, reports={}
+            self.observed,
+            me=node,
+            config=self.config(node),
+            kernel=self.kernels.get(node, ALL_ON_LINK),
+            routers=self.observed.routers if node in self.kernels else {},
+            reports={},
+            listed=True,
+            services_listed=True,
+            slices_listed=True,
         )
 
 
@@ -89,8 +98,10 @@ Between = tuple[Address, Address]
 class Cluster:
     """The nodes of a setting, settled. ``ends`` of a node are its ends of sessions, by own and other address."""
 
-    def __init__(self, setting: Setting, progress: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, setting: Setting, before: Cluster | None = None) -> None:
+        """``before``: the same cluster before a change, by which what was really heard is brought up to date."""
         self.setting = setting
+        self._before = before
         self.ends: dict[str, dict[Between, End]] = {}
         self.reflectors: list[str] = []
         """Nodes that have clients."""
@@ -107,7 +118,6 @@ class Cluster:
                 self._relays[name] = stage
             if held <= KEPT:
                 self._stages[name] = stage
-            progress()
         self._outsiders = _outside_reflectors(self)
         self._settle()
 
@@ -205,10 +215,38 @@ class Cluster:
                 return
 
     def _hear(self, stage: Stage) -> None:
+        heard = self.setting.heard.get(stage.name, {})
         for name, peer in stage.peers.items():
-            end = self.other_end(peer)
-            if end is not None and end.asn == peer.local_asn and end.local_asn == peer.asn:
+            end = self._fitting_end(peer)
+            if name in heard:
+                stage.hear(name, self._brought_up_to_date(heard[name], peer, end), "")
+            elif end is not None:
                 stage.hear(name, end.voice, end.called)
+
+    def _fitting_end(self, peer: Peer) -> End | None:
+        end = self.other_end(peer)
+        fits = end is not None and end.asn == peer.local_asn and end.local_asn == peer.asn
+        return end if fits else None
+
+    def _brought_up_to_date(self, voice: Voice, peer: Peer, end: End | None) -> Voice:
+        """What a peer has really said, with the difference that the change makes to what it would say.
+
+        Equal ends give the very same voice, which then need not be heard again.
+        """
+        if self._before is None:
+            return voice
+        old = self._before._fitting_end(peer)
+        was, will = said_by(old), said_by(end)
+        if was == will:
+            return voice
+        table = {k: a for k, a in voice.table().items() if k in will or k not in was}
+        table |= {k: a for k, a in will.items() if was.get(k) != a}
+        return Voice(tuple(Block(f, a, (n,)) for (f, n), a in table.items()))
+
+
+def said_by(end: End | None) -> dict[tuple[Family, Nlri], Attributes]:
+    """What one end tells the other; nothing where there is none."""
+    return end.voice.table(end.called) if end is not None else {}
 
 
 Outsiders = dict[Address, dict[Address, End]]

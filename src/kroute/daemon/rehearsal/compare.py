@@ -142,7 +142,7 @@ def _announcements(old: Stage | None, new: Stage | None) -> Iterator[Announcemen
     for (was, will), names in pairs.items():
         if was.blocks == will.blocks:
             continue
-        before, now = _table(was), _table(will)
+        before, now = was.table(), will.table()
         yield from _told(names, before, now)
 
 
@@ -156,10 +156,6 @@ def _told(names: list[str], before: Table, now: Table) -> Iterator[AnnouncementC
             withdrawn=_prefixes(withdrawn),
             changed=_prefixes(changed),
         )
-
-
-def _table(voice: Voice) -> Table:
-    return {(b.family, n): b.attributes for b in voice.blocks for n in b.nlris}
 
 
 def _prefixes(keys: Iterable[tuple[Family, Nlri]]) -> tuple[str, ...]:

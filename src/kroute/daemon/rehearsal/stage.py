@@ -43,6 +43,15 @@ class Voice:
 
     blocks: tuple[Block, ...] = ()
 
+    def table(self, called: str = "") -> dict[tuple[Family, Nlri], Attributes]:
+        """Prefix by prefix, as the peer hears it who is known to the speaker as ``called``."""
+        return {
+            (b.family, n): b.attributes
+            for b in self.blocks
+            if not called or b.source != called
+            for n in b.nlris
+        }
+
 
 SILENCE = Voice()
 """The voice of who says nothing."""
@@ -128,7 +137,7 @@ class Stage:
         if self._heard.get(name) is voice:
             return
         state, rib = self.routing.peers[name], self.routing.rib
-        blocks = [b for b in voice.blocks if b.source != called]
+        blocks = [b for b in voice.blocks if not called or b.source != called]
         if name in self._heard:
             for family, table in state.adj_in.tables.items():
                 said = {n for b in blocks if b.family is family for n in b.nlris}
