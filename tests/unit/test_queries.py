@@ -10,12 +10,15 @@ import pytest
 
 from kroute.model.bgp import PeerKind, SessionDown
 from kroute.model.config import Config
+from kroute.model.policies import OriginState
 from kroute.model.problem import Problem, Severity
+from kroute.model.reason import Reason, Why
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan, queries
-from kroute.plan.policy import Acceptance
+from kroute.plan.policy import Acceptance, OriginVerdict
 from support.routing import (
     V4,
+    Checked,
     Listener,
     attributes,
     connected,
@@ -28,6 +31,7 @@ from support.routing import (
 
 N2, N3 = peer(2), peer(3)
 POD = "10.244.2.0/24"
+THEFT = Reason(Why.ORIGIN_HIJACK, "n2 owns it, says the test")
 NODES = [node(1, "10.244.1.0/24"), node(2, POD), node(3, "10.244.3.0/24")]
 
 
@@ -285,6 +289,43 @@ def test_the_longest_prefix_that_covers_is_the_one_told():
     assert why(memory, "10.244.2.9/32")["prefix"] == POD
     assert why(memory, "10.9.9.9/32")["prefix"] == "10.0.0.0/8"
     assert why(memory, "203.0.113.1/32")["prefix"] == "0.0.0.0/0"
+
+
+def test_a_part_that_is_refused_does_not_hide_the_route_that_is_used():
+    memory = learned()
+    check = Checked(
+        frozenset({N3.name}),
+        {(V4, n("10.244.2.128/25")): OriginVerdict(OriginState.INVALID, THEFT, refused=True)},
+    )
+    memory.routing.set_origin_check(check)
+    memory.up(N3)
+    memory.learn(N3, attributes("192.0.2.3"), "10.244.2.128/25")
+    memory.flush()
+    found = why(memory, "10.244.2.200/32")
+    assert (found["prefix"], found["routed"]) == (POD, True)
+    assert found["story"][1] == (
+        "10.244.2.128/25 from node/n3 via 192.0.2.3: not used, n2 owns it, says the test"
+    )
+    assert found["story"][2].startswith(f"{POD} from node/n2 via 192.0.2.2: used")
+    assert [(p["prefix"], p["used"], p["origin"]) for p in found["paths"]] == [
+        ("10.244.2.128/25", False, "invalid"),
+        (POD, True, "unknown"),
+    ]
+
+
+def test_the_story_of_a_route_that_is_used_tells_what_the_origin_check_says():
+    memory = learned()
+    verdicts = {(V4, n(POD)): OriginVerdict(OriginState.INVALID, THEFT)}
+    memory.routing.set_origin_check(Checked(frozenset({N2.name}), verdicts))
+    memory.flush()
+    assert (
+        "the origin check calls it invalid: n2 owns it, says the test"
+        in (why(memory, POD)["story"])
+    )
+    verdicts = {(V4, n(POD)): OriginVerdict(OriginState.VALID)}
+    memory.routing.set_origin_check(Checked(frozenset({N2.name}), verdicts))
+    memory.flush()
+    assert why(memory, POD)["story"][2].startswith("the origin check calls it valid")
 
 
 def test_of_two_claimants_the_story_names_the_one_who_owns_it():

@@ -240,43 +240,57 @@ def _limit_problems(state: PeerState, now: float) -> Iterable[Problem]:
 
 
 def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) -> Answer:
-    """The whole story of the longest known prefix that covers this one, object to next hop, or where it ends."""
+    """The whole story of the route for a prefix, object to next hop, or where it ends.
+
+    The route is the longest known prefix that covers this one and has a usable path. Longer ones that have none are
+    told of, for somebody announced them; the longest is answered for where none is usable.
+    """
     family = family_of(prefix)
-    nlri = _covering(routing, family, prefix)
+    known = _covering(routing, family, prefix)
     owner, owned = _owner(desired, observed, prefix)
     story: list[str] = []
     if owner is not None:
         story.append(f"node {owner.name} owns {owned} (spec.podCIDRs)")
     else:
         story.append(f"no node of the inventory owns {prefix}")
-    if nlri is None:
+    if not known:
         story.append(_missing(routing, observed, owner))
         return {"prefix": str(prefix), "routed": False, "story": story, "paths": []}
-    found = prefix_of(family, nlri)
-    verdicts = explain(routing.rib.rivals(family, nlri), routing.rib.legs)
+    nlri = known[-1] if known[-1] in routing.rib.loc[family] else known[0]
     selection = routing.rib.loc[family].get(nlri)
-    for path, used, reason in verdicts:
-        what = "used" if used else "not used"
-        story.append(f"{found} from {path.describe()}: {what}, {reason.text}")
-        story += _origin(path, reason)
+    paths: list[Answer] = []
+    for each in known:
+        _tell(routing, family, each, story, paths)
     story.append(_outcome(routing, family, nlri, selection))
     return {
-        "prefix": str(found),
+        "prefix": str(prefix_of(family, nlri)),
         "routed": selection is not None,
         "story": story,
         "nexthops": legs(selection.nexthops if selection else None),
-        "paths": [
-            {
-                "from": p.source.name,
-                "nexthop": _address(p),
-                "used": used,
-                "origin": p.outcome.origin.value,
-                "why": r.why.value,
-                "reason": r.text,
-            }
-            for p, used, r in verdicts
-        ],
+        "paths": paths,
     }
+
+
+def _tell(
+    routing: Routing, family: Family, nlri: Nlri, story: list[str], paths: list[Answer]
+) -> None:
+    """Add what is known of one prefix: a sentence, and an answer, for each of its paths."""
+    found = prefix_of(family, nlri)
+    for path, used, reason in explain(routing.rib.rivals(family, nlri), routing.rib.legs):
+        what = "used" if used else "not used"
+        story.append(f"{found} from {path.describe()}: {what}, {reason.text}")
+        story += _origin(path, reason)
+        paths.append(
+            {
+                "prefix": str(found),
+                "from": path.source.name,
+                "nexthop": _address(path),
+                "used": used,
+                "origin": path.outcome.origin.value,
+                "why": reason.why.value,
+                "reason": reason.text,
+            }
+        )
 
 
 def _origin(path: Path, said: Reason) -> Iterator[str]:
@@ -288,13 +302,16 @@ def _origin(path: Path, said: Reason) -> Iterator[str]:
         yield "the origin check calls it valid: it leads to the node that owns it"
 
 
-def _covering(routing: Routing, family: Family, prefix: Prefix) -> Nlri | None:
-    known = routing.rib.candidates[family]
+def _covering(routing: Routing, family: Family, prefix: Prefix) -> list[Nlri]:
+    """The known prefixes that cover one, the longest first, down to the first that has a usable path."""
+    found: list[Nlri] = []
     for length in range(prefix.prefixlen, -1, -1):
         candidate = nlri_of(prefix.supernet(new_prefix=length))
-        if candidate in known:
-            return candidate
-    return None
+        if candidate in routing.rib.candidates[family]:
+            found.append(candidate)
+            if candidate in routing.rib.loc[family]:
+                break
+    return found
 
 
 def _owner(
