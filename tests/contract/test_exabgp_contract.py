@@ -288,7 +288,7 @@ def test_exabgp_is_as_the_hooks_expect(fact: Fact) -> None:
 
 
 OVERRIDES: list[tuple[type, type, set[str]]] = [
-    (Peer, exabgp.reactor.peer.Peer, {"__init__", "_close", "resend"}),
+    (Peer, exabgp.reactor.peer.Peer, {"__init__", "_close", "me", "resend"}),
     (Protocol, Protocol.__mro__[1], {"connect", "validate_open"}),
     (Offer, Capabilities, {"_graceful", "_refresh", "_hostname"}),
     (Wire, Connection, {"__init__", "reader", "writer", "close", "fd"}),
