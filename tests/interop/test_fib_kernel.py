@@ -149,6 +149,22 @@ async def test_nothing_is_removed_before_in_sync(router: Router) -> None:
         assert second.state().synced
 
 
+async def test_routes_of_an_earlier_life_may_be_released_one_by_one(router: Router) -> None:
+    prefixes = ("10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24")
+    async with router.fib() as first:
+        first.update(V4, to(*prefixes, via=router.via("192.0.0.2")))
+        await rests(first)
+    async with router.fib() as second:
+        second.update(V4, to("10.1.0.0/24", via=router.via("192.0.0.2")))
+        await rests(second)
+        left = to("10.2.0.0/24", "10.3.0.0/24", via=router.via("192.0.0.2"))
+        assert second.leftovers(V4) == left
+        second.release(V4, to("10.1.0.0/24", "10.2.0.0/24", via=None))
+        await rests(second)
+        assert [line.split()[0] for line in router.routes()] == ["10.1.0.0/24", "10.3.0.0/24"]
+        assert list(second.leftovers(V4)) == list(to("10.3.0.0/24", via=None))
+
+
 async def test_a_withdrawal_is_carried_out_before_in_sync_if_the_route_was_desired_in_this_life(
     router: Router,
 ) -> None:

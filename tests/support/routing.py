@@ -24,7 +24,7 @@ from kroute.model.bgp import (
     SegmentType,
     SessionDown,
 )
-from kroute.model.fib import Nexthop, Nexthops
+from kroute.model.fib import Nexthop, Nexthops, ecmp
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Address, Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
@@ -150,6 +150,10 @@ def hop(address: str, oif: int = 1) -> Nexthops:
 def ruled(accepted: Acceptance = EVERYTHING) -> PeerRules:
     """The rules of a peer of which this is accepted."""
     return PeerRules(imports=ImportRules(acceptance=accepted))
+
+
+def ecmp_of(*addresses: str, oif: int = 1) -> Nexthops:
+    return ecmp({Nexthop(packed(address), oif) for address in addresses})
 
 
 def node(number: int, *pod_cidrs: str, **changes: Any) -> Node:

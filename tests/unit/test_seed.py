@@ -204,7 +204,7 @@ def test_where_nobody_is_expected_to_tell_there_is_nothing_to_bridge():
 
 @pytest.mark.parametrize("accept", list(Accept))
 def test_an_external_peer_counts_where_it_may_tell_of_pods(accept: Accept):
-    tor = peer(9, PeerKind.EXTERNAL, name=PeerName("peer/tor/eth0"), node="")
+    tor = peer(9, PeerKind.EXTERNAL, name=PeerName("peer/tor/eth0"), configured="tor", node="")
     config = PeerConfig(name="tor", address=tor.address, asn=tor.asn, accept=accept)
     view = View(me=ME, nodes={"n1": ME}, config=Config(peering=Peering(peers=(config,))))
     may = accept in (Accept.ALL, Accept.POD_CIDRS)

@@ -49,6 +49,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
+from kroute.plan.leftovers import Guard
 from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
@@ -340,11 +341,27 @@ class Daemon:
         self.door.trials.tick(self.door)
         if not self.routing.waiting_for(now):
             self._in_sync()
+        elif self.fib is not None and not self._was_in_sync:
+            self._release(self.fib)
         if not self._was_ready and not self.desk.missing():
             self._was_ready = True
             log.info("ready")
             with suppress(DriverError):
                 systemd.ready("forwarding")
+
+    def _release(self, fib: Fib) -> None:
+        """Let go what none of those for whom we wait can announce any more."""
+        desired = self.control.desired
+        if desired.vouched is None or not desired.complete:
+            return
+        guard = Guard(desired.vouched, self.routing.peers.values())
+        for family in () if guard.everything else Family:
+            gone = guard.releases(family, fib.leftovers(family), desired.owners)
+            if gone:
+                fib.release(family, gone)
+                log.info(
+                    "routes of an earlier life removed family=%s n=%d", family.label, len(gone)
+                )
 
     def _in_sync(self) -> None:
         """All that could be learned has been: what nobody announced may go, and we are no longer restarting."""

@@ -74,6 +74,8 @@ class Vouched:
     """The sessions with each node that has any."""
     indirect: tuple[PeerName, ...] = ()
     """Peers that are expected to tell the routes of nodes with which there is no session."""
+    discovers: bool = False
+    """Further peers may come once their addresses are found: not every peer that is expected is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

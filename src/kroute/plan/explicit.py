@@ -49,6 +49,11 @@ def unnumbered(view: View) -> frozenset[str]:
     )
 
 
+def discovers(view: View) -> bool:
+    """Whether addresses of peers are looked for on the node, so that more peers may come."""
+    return any(wanted.address_from is not None for wanted in _meant(view))
+
+
 def _meant(view: View) -> Iterator[PeerConfig]:
     """The explicit peers, with what they have from their groups, that are for the own node."""
     for wanted in effective_peers(view.config.peering):

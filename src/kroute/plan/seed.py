@@ -24,6 +24,7 @@ from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.state import Vouched
+from kroute.plan import explicit
 from kroute.plan.paths import Path
 from kroute.plan.peers import PeerState
 from kroute.plan.rib import AdjRibIn, Rib
@@ -44,15 +45,14 @@ def vouched(view: View, peers: Iterable[Peer]) -> Vouched:
     for peer in peers:
         if peer.node:
             direct[peer.node] = (*direct.get(peer.node, ()), peer.name)
-        kind, _, configured = peer.name.partition("/")
-        is_accepting = kind == "peer" and configured.partition("/")[0] in accepting
-        if passes_on(peer) or is_accepting:
+        if passes_on(peer) or peer.configured in accepting:
             indirect.append(peer.name)
     return Vouched(
         me=view.me,
         nodes={name: node for name, node in view.nodes.items() if name != view.me.name},
         direct=direct,
         indirect=tuple(sorted(indirect)),
+        discovers=explicit.discovers(view),
     )
 
 

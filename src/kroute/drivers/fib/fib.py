@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -118,7 +118,7 @@ class Fib:
         """Desire these routes, and no longer those with None. The last word on a prefix counts.
 
         Removal of a route that was desired in this life is carried out even before in sync; that of any
-        other waits for :meth:`complete`.
+        other waits for :meth:`complete` or :meth:`release`.
         """
         shared = self._shared
         with shared.lock:
@@ -133,6 +133,19 @@ class Fib:
                 desired.update(changes)  # type: ignore[arg-type]
                 dirty.update(changes)
         self._nudge()
+
+    def release(self, family: Family, nlris: Iterable[Nlri]) -> None:
+        """These routes of an earlier life may go although we are not in sync; desired ones stay."""
+        shared = self._shared
+        with shared.lock:
+            desired, dirty = shared.desired[family], shared.dirty[family]
+            dirty.update((nlri, None) for nlri in nlris if nlri not in desired)
+        self._nudge()
+
+    def leftovers(self, family: Family) -> dict[Nlri, Nexthops]:
+        """Routes of an earlier life that nobody desires and that wait to be removed, as far as we know."""
+        held, desired = dict(self._kernel.ledgers[family].installed), self._shared.desired[family]
+        return {nlri: legs for nlri, legs in held.items() if nlri not in desired}
 
     def divert(self, family: Family, lost: Nexthop, instead: Nexthop | None) -> None:
         """Let all routes over a leg (of any weight) take another at once; None: let them take it again.
