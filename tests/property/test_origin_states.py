@@ -28,7 +28,7 @@ NUMBERS = (2, 3, 4)
 MESH, REFLECTOR, TOR = (
     peer(2),
     replace(peer(3, PeerKind.REFLECTOR), node=""),
-    replace(peer(4, PeerKind.EXTERNAL), name="peer/tor", node=""),
+    replace(peer(4, PeerKind.EXTERNAL), name="peer/tor", node="", configured="tor"),
 )
 PEERS = {p.name: p for p in (MESH, REFLECTOR, TOR)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kroute.model.bgp import Attributes, Peer, PeerKind
+from kroute.model.bgp import AsSegment, Attributes, Peer, PeerKind, SegmentType
 from kroute.model.config import Accept, Config, OriginCheck, OriginMode, PeerConfig, Peering
 from kroute.model.net import Family, family_of, nlri_of
 from kroute.model.node import Node
@@ -72,7 +72,7 @@ def said(
 
 N3, N5 = peer(3), peer(5)
 REFLECTOR = replace(peer(2, PeerKind.REFLECTOR), node="")
-TOR = replace(peer(254, PeerKind.EXTERNAL), name="peer/tor", node="")
+TOR = replace(peer(254, PeerKind.EXTERNAL), name="peer/tor", node="", configured="tor")
 PODS3 = "10.244.3.0/24"
 
 
@@ -206,6 +206,31 @@ def test_a_podcidr_from_outside_that_leads_to_its_node_is_valid():
     assert said(PODS3, TOR, via("192.0.2.3")).state is V
     assert said("10.244.3.0/25", TOR, via("192.0.2.3")).state is X
     assert said("10.244.1.0/24", TOR, via("192.0.2.1")).state is X
+
+
+def labelled(number: int, asn: int) -> Node:
+    return node(number, labels={"kroute.io/asn": str(asn)})
+
+
+def test_a_podcidr_from_outside_whose_path_began_in_its_nodes_as_is_valid():
+    of = config(accept=Accept.ALL)
+    of = replace(of, bgp=replace(of.bgp, asn_label="kroute.io/asn"))
+    rack = [labelled(1, 64701), labelled(3, 64703), labelled(5, 64705)]
+    observed = known(*rack, of=of)
+
+    def state(prefix: str, *path: int) -> OriginState:
+        return said(prefix, TOR, attributes("192.0.2.254", *path), observed).state
+
+    assert state(PODS3, 65001, 64703) is V
+    assert state(PODS3, 65001, 64705) is X
+    assert state("10.244.3.0/25", 65001, 64703) is X
+    assert state(PODS3) is X
+    shared = known(*rack, labelled(6, 64703), of=of)
+    assert said(PODS3, TOR, attributes("192.0.2.254", 65001, 64703), shared).state is X
+    moved = known(labelled(1, 64701), labelled(3, 64713), labelled(5, 64705), of=of)
+    assert PODS3 in (again(observed, moved) or ())
+    aggregate = (*attributes("192.0.2.254", 65001).as_path, AsSegment(SegmentType.AS_SET, (64703,)))
+    assert said(PODS3, TOR, replace(OUTSIDE, as_path=aggregate), observed).state is X
 
 
 # --- what it follows from

@@ -8,7 +8,8 @@
 
 A node announces what leads to it: the next hop is an address of the node, the session's peer is the node and has not
 reflected it, or a reflector names the node as its originator and the next hop is no other node's. An external peer is
-no node, so only the next hop counts there; that it was told to announce podCIDRs makes those of other nodes unknown.
+no node: there the next hop counts, and the AS that the path began in, where each node has one of its own. That a peer
+was told to announce podCIDRs makes those of other nodes unknown.
 
 What is judged follows from the inventory's last state alone, so that a route which came before its node did is judged
 again when the node comes. Before the inventory has been listed whole, nothing is known to be anybody's.
@@ -16,18 +17,20 @@ again when the node comes. Before the inventory has been listed whole, nothing i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
-from kroute.model.config import Accept, Config, OriginMode
+from kroute.model.bgp import Attributes, Peer, PeerKind, SegmentType
+from kroute.model.config import Accept, Bgp, Config, OriginMode
 from kroute.model.net import Family, Nlri, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.policies import OriginState
 from kroute.model.reason import Reason, Why
 from kroute.model.state import Observed
+from kroute.plan.asn import node_asn
 from kroute.plan.paths import Path
 from kroute.plan.policy.origin import UNASKED, UNCHECKED, OriginCheck, OriginVerdict
 from kroute.plan.ranges import NO_RANGES, Ranges
@@ -65,8 +68,11 @@ class Truth:
     owners: Mapping[Key, str] = field(default_factory=dict)
     addresses: Names = field(default_factory=dict)
     router_ids: Names = field(default_factory=dict)
+    asns: Mapping[int, str] = field(default_factory=dict)
+    """Nodes by their AS, where it is of one node alone."""
     cluster: frozenset[Key] = frozenset()
-    trusts: Mapping[PeerName, Trust] = field(default_factory=dict)
+    trusts: Mapping[str, Trust] = field(default_factory=dict)
+    """By the name of the peer in the configuration."""
     enforce: bool = True
 
 
@@ -91,9 +97,10 @@ def truth(me: str, config: Config, nodes: Mapping[str, Node], owners: Mapping[Ke
         owners=owners,
         addresses=_names((a.packed, n.name) for n in nodes.values() for a in n.addresses),
         router_ids=_names((_quad(router_id(others, n)), n.name) for n in nodes.values()),
+        asns=_single(config.bgp, nodes) if config.bgp.asn_label else {},
         cluster=frozenset((family_of(p), nlri_of(p)) for p in config.origin_check.cluster_ranges),
         trusts={
-            PeerName(f"peer/{p.name}"): Trust(
+            p.name: Trust(
                 named=frozenset((family_of(n), nlri_of(n)) for n in p.accept_prefixes or ()),
                 default_route=p.accept in (Accept.DEFAULT_ROUTE, Accept.ALL),
                 pod_cidrs=p.accept is Accept.POD_CIDRS,
@@ -102,6 +109,12 @@ def truth(me: str, config: Config, nodes: Mapping[str, Node], owners: Mapping[Ke
         },
         enforce=config.origin_check.mode is OriginMode.ENFORCE,
     )
+
+
+def _single(bgp: Bgp, nodes: Mapping[str, Node]) -> dict[int, str]:
+    asns = {name: node_asn(bgp, node) for name, node in nodes.items()}
+    shared = Counter(asns.values())
+    return {asn: name for name, asn in asns.items() if shared[asn] == 1}
 
 
 def _quad(text: str) -> bytes:
@@ -182,11 +195,21 @@ class Origins:
     ) -> OriginVerdict:
         owner, trust = self.truth.owners[family, held], self._trust(peer)
         if owner != self.truth.me:
-            if nlri == held and owner in self.truth.addresses.get(attributes.nexthop, ()):
+            if nlri == held and self._begins_at(owner, attributes):
                 return VALID
             if (family, nlri) in trust.named or (nlri == held and trust.pod_cidrs):
                 return UNASKED
         return self._invalid(_why(nlri, held), family, nlri, held, peer.name)
+
+    def _begins_at(self, owner: str, attributes: Attributes) -> bool:
+        """Whether a path from outside the cluster leads to a node, or began in an AS that is its alone."""
+        if owner in self.truth.addresses.get(attributes.nexthop, ()):
+            return True
+        path = attributes.as_path
+        last = path[-1] if path else None
+        if last is None or last.type is not SegmentType.AS_SEQUENCE or not last.asns:
+            return False  # RFC 6811 §2: the origin of an aggregate with an AS_SET is NONE
+        return self.truth.asns.get(last.asns[-1]) == owner
 
     def _is_of(self, owner: str, attributes: Attributes, peer: Peer) -> bool:
         """Whether a path from inside the cluster is a node's: it leads there, or the node itself says so."""
@@ -211,7 +234,7 @@ class Origins:
         return f"node {min(hop)}" if hop else peer.name
 
     def _trust(self, peer: Peer) -> Trust:
-        return self.truth.trusts.get(peer.name, NO_TRUST)
+        return self.truth.trusts.get(peer.configured, NO_TRUST)
 
     def _is_configured(self, peer: Peer, family: Family, nlri: Nlri) -> bool:
         trust = self._trust(peer)
@@ -253,16 +276,15 @@ class Origins:
         if not isinstance(before, Origins):
             return None
         now, then = self.truth, before.truth
-        if (now.me, now.cluster, now.trusts, now.enforce) != (
-            then.me,
-            then.cluster,
-            then.trusts,
-            then.enforce,
-        ):
+        if _configured(now) != _configured(then):
             return None
         ranges = _unequal(now.owners, then.owners)
         addresses = _unequal(now.addresses, then.addresses)
         router_ids = _unequal(now.router_ids, then.router_ids)
+        asns = _unequal(now.asns, then.asns)
+        if asns:
+            renumbered = {truth.asns.get(asn) for truth in (now, then) for asn in asns}
+            ranges |= {key for key, owner in now.owners.items() if owner in renumbered}
         return Concern(self, _by_family(ranges), addresses | router_ids)
 
 
@@ -289,6 +311,10 @@ class Concern:
                 if block.nexthop in identities or block.originator_id in identities:
                     found[nlri] = None
         return list(found)
+
+
+def _configured(known: Truth) -> tuple[object, ...]:
+    return known.me, known.cluster, known.trusts, known.enforce
 
 
 def _why(nlri: Nlri, held: Nlri) -> Why:
