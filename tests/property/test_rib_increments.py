@@ -13,7 +13,9 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from kroute.codec.config import parse_config
 from kroute.model.bgp import (
+    Asn,
     Attributes,
     Negotiated,
     Origin,
@@ -24,7 +26,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
-from kroute.model.policies import OriginState
+from kroute.model.policies import NexthopRule, OriginClass, OriginState
 from kroute.model.reason import Reason, Why
 from kroute.plan import resolve, rib
 from kroute.plan.decision import explain
@@ -33,11 +35,16 @@ from kroute.plan.policy import (
     EVERYTHING,
     UNCHECKED,
     Acceptance,
+    Classes,
+    ExportWish,
+    ImportRules,
     OriginCheck,
     OriginVerdict,
     PeerRules,
     Self,
 )
+from kroute.plan.policy.compile import Bound, compiled
+from kroute.plan.policy.rules import Policy
 from kroute.plan.routing import Routing
 from support.routing import (
     ASN,
@@ -90,6 +97,70 @@ ACCEPTANCES = [
         words="some",
     ),
 ]
+
+
+def policy(text: str, importing: bool) -> Policy:
+    """The first policy of a configuration, for a peer in AS 65002."""
+    config = parse_config(text).policies[0]
+    to = Bound(names=frozenset({"node/n2"}), prepend=Asn(65002) if importing else ASN)
+    return compiled(config, {}, to)
+
+
+IMPORTS = [
+    None,
+    policy("policies: [{name: p, default: reject}]", True),
+    policy(
+        """
+policies:
+- name: by-block
+  rules:
+  - {name: a, match: {communities: ["64512:1"]}, set: {localPref: 200, weight: 3}, then: next}
+  - {name: b, match: {asPath: {contains: [65002]}}, set: {prepend: {}, med: 1}, then: accept}
+  - {name: c, match: {family: ipv6}, set: {communities: {add: [no-export]}}, then: accept}
+""",
+        True,
+    ),
+    policy(
+        """
+policies:
+- name: by-prefix
+  rules:
+  - {name: a, match: {prefixes: [{prefix: 10.0.0.0/23, ge: 24}]}, set: {localPref: 150}, then: next}
+  - {name: b, match: {originClass: [peerPods, default]}, set: {weight: 2}, then: accept}
+  - {name: c, match: {origin: [valid]}, set: {communities: {add: ["64512:1"]}}, then: next}
+  - {name: d, match: {prefixes: [{prefix: 10.0.1.0/24}]}, then: reject}
+  - {name: e, match: {family: ipv4}, set: {nextHop: 192.0.2.3}, then: next}
+""",
+        True,
+    ),
+]
+EXPORTS = [
+    ExportWish(),
+    ExportWish(announce=frozenset(), nexthop=NexthopRule.SELF),
+    ExportWish(announce=frozenset(OriginClass), nexthop=NexthopRule.KEEP),
+    ExportWish(announce=frozenset({OriginClass.OWN_PODS, OriginClass.PEER_PODS})),
+    ExportWish(
+        announce=frozenset({OriginClass.EXTERNAL, OriginClass.OWN_PODS}),
+        policy=policy(
+            """
+policies:
+- name: out
+  rules:
+  - {name: a, match: {originClass: [ownPods]}, set: {med: 4}, then: accept}
+  - {name: b, match: {prefixes: [{prefix: 10.0.0.0/24}]}, then: reject}
+  - {name: c, match: {origin: [invalid, valid]}, set: {prepend: {times: 2}}, then: next}
+  - {name: d, match: {communities: ["64512:*"]}, set: {communities: {remove: ["64512:*"]}}, then: next}
+""",
+            False,
+        ),
+    ),
+]
+CLASSES = [
+    Classes(),
+    Classes(me="n1", owners={(V4, n("10.0.0.0/24")): "n2", (V6, n("fd00:1::/64")): "n1"}),
+    Classes(me="n1", owners={(V4, n("10.0.0.0/24")): "n1", (V4, n("10.0.1.0/24")): "n3"}),
+]
+
 INVALID = OriginVerdict(
     OriginState.INVALID, Reason(Why.NOT_ACCEPTED, "somebody else's, says the test")
 )
@@ -123,6 +194,16 @@ any_attributes = st.builds(
     origin=mostly(Origin.IGP, Origin.EGP),
     originator_id=mostly(None, SELF.router_id, packed("192.0.2.99")),
     cluster_list=mostly((), (packed(CLUSTER),), (packed("10.0.0.8"),)),
+    communities=mostly((), (64512 << 16 | 1,), (0xFFFFFF01,)),
+)
+any_rules = st.builds(
+    lambda accepted, imports, exports, pass_on: PeerRules(
+        imports=ImportRules(acceptance=accepted, policy=imports), exports=exports, pass_on=pass_on
+    ),
+    mostly(*ACCEPTANCES),
+    st.sampled_from(IMPORTS),
+    st.sampled_from(EXPORTS),
+    st.booleans(),
 )
 REMEMBERED = resolve.REMEMBERED
 BULK = rib.BULK
@@ -190,7 +271,7 @@ def picture(listener: Listener) -> dict[str, Any]:
         },
         "verdicts": {
             (f, nlri): {
-                (p.source.name, p.attributes, used, why)
+                (p.source.name, p.attributes, p.outcome, used, why)
                 for p, used, why in explain(rib.rivals(f, nlri), rib.legs)
             }
             for f in BOTH
@@ -216,6 +297,7 @@ class History(RuleBasedStateMachine):
         self.me = SELVES[0]
         self.own = OWN[0]
         self.check: OriginCheck = UNCHECKED
+        self.classes = Classes()
         self.originated: list[str] = []
         self.peers: dict[PeerName, Peer] = {}
         self.rules: dict[PeerName, PeerRules] = {}
@@ -226,7 +308,8 @@ class History(RuleBasedStateMachine):
         self.listener = self.born()
         for number in NUMBERS:
             found = data.draw(any_peer(number))
-            self.peers[found.name], self.rules[found.name] = found, ruled()
+            self.peers[found.name] = found
+            self.rules[found.name] = data.draw(st.one_of(st.just(ruled()), any_rules))
             self.listener.routing.set_peers(self.peers, self.rules, 0.0)
             if data.draw(st.integers(0, 3)):
                 self.up(number, data)
@@ -238,6 +321,7 @@ class History(RuleBasedStateMachine):
         found = Listener(routing)
         found.world(self.kernel, self.me, self.own)
         found.routing.set_origin_check(self.check)
+        found.routing.set_classes(self.classes)
         found.routing.set_peers(self.peers, self.rules, 0.0)
         found.originate(*self.originated)
         return found
@@ -247,11 +331,24 @@ class History(RuleBasedStateMachine):
 
     # --- what may happen ---------------------------------------------------------------------------
 
-    @rule(number=any_number, data=st.data(), acceptance=st.sampled_from(ACCEPTANCES))
-    def want(self, number: int, data: st.DataObject, acceptance: Acceptance) -> None:
+    @rule(number=any_number, found=any_rules)
+    def govern(self, number: int, found: PeerRules) -> None:
+        """A peer's policies change, and nothing else."""
+        name = PeerName(f"node/n{number}")
+        if name in self.peers:
+            self.rules[name] = found
+            self.listener.routing.set_peers(self.peers, self.rules, self.listener.now)
+
+    @rule(classes=st.sampled_from(CLASSES))
+    def classify(self, classes: Classes) -> None:
+        self.classes = classes
+        self.listener.routing.set_classes(classes)
+
+    @rule(number=any_number, data=st.data(), rules=any_rules)
+    def want(self, number: int, data: st.DataObject, rules: PeerRules) -> None:
         found = data.draw(any_peer(number))
         before = self.peers.get(found.name)
-        self.peers[found.name], self.rules[found.name] = found, ruled(acceptance)
+        self.peers[found.name], self.rules[found.name] = found, rules
         self.listener.routing.set_peers(self.peers, self.rules, self.listener.now)
         same = before is None or all(
             getattr(before, key) == getattr(found, key)

@@ -30,6 +30,7 @@ from kroute.model.bgp import (
     SessionDown,
 )
 from kroute.model.cni import Conflist
+from kroute.model.communities import parse_community
 from kroute.model.config import Cni, Config
 from kroute.model.fib import Nexthops
 from kroute.model.inventory import Listed, Problems
@@ -146,11 +147,11 @@ class Scenario:
         return Up(index, self.agreed[index])
 
     def _announce(self, index: int, words: list[str]) -> Updates:
-        """``announces <prefix>… via <next hop> [as <number>…] [med|local-pref|originator|cluster <value>]``."""
+        """``announces <prefix>… via <next hop> [as <number>…] [<other attribute> <value>…]``."""
         said: dict[str, list[str]] = {"": []}
         key = ""
         for word in words:
-            if word in ("via", "as", "med", "local-pref", "originator", "cluster"):
+            if word in ("via", "as", "med", "local-pref", "originator", "cluster", "community"):
                 key = word
                 said[key] = []
             else:
@@ -165,6 +166,7 @@ class Scenario:
             med=int(said["med"][0]) if "med" in said else None,
             originator_id=_quad(said["originator"][0]) if "originator" in said else None,
             cluster_list=tuple(map(_quad, said.get("cluster", ()))),
+            communities=tuple(sorted(map(_community, said.get("community", ())))),
         )
         return Updates(index, list(_bodies(said[""], found)))
 
@@ -252,12 +254,14 @@ class Scenario:
             for prefix in _sorted(family, table):
                 legs = ", ".join(
                     f"via {address_of(leg.gateway)} dev eth0"
+                    + (f" weight {leg.weight}" if leg.weight > 1 else "")
                     for leg in table[nlri_of(prefix)]
                     if leg.gateway
                 )
                 yield f"{prefix}  {legs}  from {', '.join(sorted(sources[str(prefix)]))}"
         for unused in queries.routes(routing, rejected=True):
-            yield f"{unused['prefix']}  not used from {unused['from']}: {unused['why']}"
+            why = " ".join((unused["why"], unused["rule"])).rstrip()
+            yield f"{unused['prefix']}  not used from {unused['from']}: {why}"
 
     def conflist(self) -> Iterator[str]:
         """``conflist``: the essence of what the CNI driver is asked to write."""
@@ -301,6 +305,12 @@ def _last(address: str) -> int:
 
 def _quad(text: str) -> bytes:
     return ip_address(text).packed
+
+
+def _community(text: str) -> int:
+    found = parse_community(text, {}).exact
+    assert isinstance(found, int), f"{text} is no standard community"
+    return found
 
 
 def _sorted(family: Family, table: Mapping[Nlri, Any]) -> list[Any]:

@@ -14,17 +14,17 @@ from kroute.codec.frames import SessionParameters
 from kroute.daemon.keyring import Keyring, place_of
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import session_parameters
-from kroute.model.bgp import Peer, PeerKind, PeerName
+from kroute.model.bgp import Peer, PeerName
 from kroute.model.cni import Conflist
-from kroute.model.config import Accept, Cni, Config
-from kroute.model.net import Family, family_of, nlri_of
-from kroute.model.peering import effective_peers
+from kroute.model.config import Cni, Config
+from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
 from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
 from kroute.plan.origin import origin_check
-from kroute.plan.policy import UNRULED, ImportRules, PeerRules, Self, acceptance, quad
+from kroute.plan.policy import Classes, PeerRules, Self, quad
+from kroute.plan.policy.assemble import Rulebook
 from kroute.plan.resolve import Resolver
 from kroute.plan.transition import Transition, transition
 
@@ -115,12 +115,14 @@ class Control:
         self.transition = self._on_the_way()
         peers = self.transition.peers
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
-        routing.set_peers(peers, {n: self._rules(p) for n, p in peers.items()}, now)
+        if desired.complete:
+            # Else the last known truth stays: a list that lacks us says nothing about others either.
+            routing.set_classes(Classes(me=self.observed.me, owners=desired.owners))
+        routing.set_peers(peers, self._rules(peers), now)
         routing.set_holds(self.transition.holds)
         if desired.complete:
             self._want_routers(desired.unnumbered)
             routing.undiscovered = desired.unnumbered - self.observed.routers.keys()
-            # Else the last known truth stays: a list that lacks us says nothing about others either.
             before = routing.rib.origin_check
             routing.set_origin_check(origin_check(self.observed, desired.owners, before))
         routing.set_originations(desired.originations, desired.complete)
@@ -178,19 +180,12 @@ class Control:
             return None
         return {f: a.packed for f in Family if (a := me.address(f)) is not None}
 
-    def _rules(self, peer: Peer) -> PeerRules:
-        if peer.kind is not PeerKind.EXTERNAL:
-            return UNRULED
-        configured = effective_peers(self.observed.config.peering)
-        wanted = next((p for p in configured if p.name == peer.configured), None)
-        if wanted is None:
-            # Not configured any more, but kept while the plan is incomplete (law 2): with what it may say now.
-            return PeerRules(imports=self._road.routing.peers[peer.name].adj_in.rules)
-        named = frozenset((family_of(p), nlri_of(p)) for p in wanted.accept_prefixes or ())
-        accept = wanted.accept or Accept.NONE
-        owners = self.desired.owners if accept is Accept.POD_CIDRS else {}
-        accepted = acceptance(peer.kind, peer.internal, accept, named, owners)
-        return PeerRules(imports=ImportRules(acceptance=accepted))
+    def _rules(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, PeerRules]:
+        observed = self.observed
+        found = Rulebook(observed.config, observed.nodes, self.desired.owners).rules(peers)
+        held = self._road.routing.peers
+        # A peer that is not configured any more, but kept while the plan is incomplete (law 2), keeps its rules.
+        return {n: found[n] if n in found else held[n].rules for n in peers}
 
     def _sessions(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, SessionParameters]:
         """The sessions to hold: one for each peer whose key, if it needs one, is known."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from kroute.model.config_services import Services
 from kroute.model.net import Address, Prefix
+from kroute.model.policies import NexthopRule, OriginClass, PolicyConfig
 from kroute.model.selection import AddressFrom, LocalAsn, NodeSelector, RemoteAsn
 from kroute.model.session_keys import SessionKeys
 
@@ -58,6 +59,7 @@ class Accept(StrEnum):
     NONE = "none"
     DEFAULT_ROUTE = "defaultRoute"
     POD_CIDRS = "podCidrs"
+    ANYCAST = "anycast"
     ALL = "all"
 
 
@@ -222,9 +224,21 @@ class PeerKeys(SessionKeys):
     password_file: str | None = None
     """File with the TCP MD5 key (RFC 2385). A missing file keeps the session down; it is never opened without."""
     accept: Accept | None = None
-    """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes) or all; empty: none."""
+    """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes), anycast (single
+    addresses in acceptPrefixes) or all; empty: none."""
     accept_prefixes: tuple[Prefix, ...] | None = None
-    """Further prefixes that are accepted, each exactly as written."""
+    """Further prefixes that are accepted, each exactly as written; with `accept: anycast` also addresses in them."""
+    import_: str | None = None
+    """Name of the policy that judges what the peer tells us; what it leaves open, `accept` decides."""
+    announce: tuple[OriginClass, ...] | None = None
+    """What the peer is told: any of ownPods, peerPods, service, default, external; empty: an external peer ownPods and
+    service as far as this node originates them, an internal one all that iBGP and reflection pass on."""
+    export: str | None = None
+    """Name of the policy that judges and changes what the peer is told; it never tells more than `announce` does."""
+    next_hop: NexthopRule | None = None
+    """Next hop that the peer is told: self, keep or auto (self to external peers, kept within our AS); empty: auto."""
+    pass_on: bool | None = None
+    """Tell internal peers what this external peer told us, with our own next hop; empty: false."""
     max_prefixes: int | None = None
     """Limit of prefixes per family; empty: bgp.maxPrefixes."""
     description: str | None = None
@@ -275,6 +289,10 @@ class Peering:
     """Named sets of keys that explicit peers inherit."""
     peers: tuple[PeerConfig, ...] = ()
     """Explicit peers, besides the topology's."""
+    import_: str = ""
+    """Name of the policy that judges what other nodes tell us; empty: all is taken."""
+    export: str = ""
+    """Name of the policy that judges and changes what other nodes are told; empty: as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,6 +446,10 @@ class Config:
     """Who peers with whom."""
     origin_check: OriginCheck = field(default_factory=OriginCheck)
     """Whether who announces a prefix owns it."""
+    policies: tuple[PolicyConfig, ...] = ()
+    """Named lists of rules, for `import` and `export` of peers."""
+    community_names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Own names of communities, for policies: `drain: "64512:666"`."""
     fib: Fib = field(default_factory=Fib)
     """The kernel's forwarding table."""
     cni: Cni = field(default_factory=Cni)

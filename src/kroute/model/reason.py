@@ -19,6 +19,11 @@ class Why(StrEnum):
     ORIGIN_MORE_SPECIFIC = "origin-more-specific"
     ORIGIN_COVERING = "origin-covering"
     ORIGIN_CLUSTER_RANGE = "origin-cluster-range"
+    POLICY = "policy"
+    NOT_PASSED_ON = "not-passed-on"
+    NOT_ANNOUNCED = "not-announced"
+    SILENCED = "well-known-community"
+    NOT_CARRIED = "not-carried"
     NEXTHOP_UNREACHABLE = "nexthop-unreachable"
     NOT_CONNECTED = "nexthop-not-connected"
     LOCAL = "local"
@@ -38,10 +43,11 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A verdict's code and the sentence that explains it."""
+    """A verdict's code, the sentence that explains it, and the policy's rule (``policy/rule``) if one decided."""
 
     why: Why
     text: str
+    rule: str = ""
 
     def __str__(self) -> str:
         """The sentence."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from kroute.model.bgp import Attributes, PeerName
 from kroute.model.net import Family, Nlri
+from kroute.model.policies import OriginState
 from kroute.plan.paths import Path, Selection
-from kroute.plan.policy import ExportRules, exported
+from kroute.plan.policy import Classes, Export, ExportRules, Told
+from kroute.plan.policy.matching import Place
 from kroute.plan.rib import Decided
 
-Told = tuple[Attributes, str]
+Heard = tuple[Attributes, str]
 """What a prefix was announced with, and the peer that it came from and that is not told (empty: all are)."""
 
 
@@ -28,19 +30,23 @@ class Tell:
 
 
 class AdjRibOut:
-    """The table of one set of export rules, and the peers that follow it."""
+    """The table of one set of export rules, and the peers that follow it.
 
-    def __init__(self, rules: ExportRules) -> None:
+    ``classes`` say what prefixes are to this node; who changes them has the prefixes concerned decided again.
+    """
+
+    def __init__(self, rules: ExportRules, classes: Classes) -> None:
         self.rules = rules
+        self.classes = classes
         self.members: set[PeerName] = set()
-        self.tables: dict[Family, dict[Nlri, Told]] = {f: {} for f, _ in rules.nexthops}
-        self._exported: dict[tuple[int, Family], tuple[Path, Attributes | None]] = {}
+        self.tables: dict[Family, dict[Nlri, Heard]] = {f: {} for f, _ in rules.nexthops}
+        self._exports: dict[tuple[int, Family], Export] = {}
 
     def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
         """Start from a whole Loc-RIB."""
         table = self.tables[family]
         for nlri, selection in loc.items():
-            told = self._told(family, selection)
+            told = self._told(family, nlri, selection)
             if told is not None:
                 table[nlri] = told
 
@@ -53,7 +59,7 @@ class AdjRibOut:
         news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
         for nlri, selection in decided.selected.items():
             old = table.get(nlri)
-            new = self._told(family, selection)
+            new = self._told(family, nlri, selection)
             if new == old:
                 continue
             if new is None:
@@ -68,14 +74,19 @@ class AdjRibOut:
         return self._tells(family, gone, news)
 
     def whole(self, family: Family, peer: PeerName, before: AdjRibOut | None = None) -> Tell:
-        """The table as one peer gets it; and what it followed before, if anything, in the same session: the
-        prefixes that are not told it any more are withdrawn.
+        """The table as one peer gets it. ``before``: what it followed in the same session; then only what differs
+        is told, and the prefixes that are not told any more are withdrawn.
         """
         by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
+        known = before.tables.get(family, {}) if before else {}
+        kept = set()
         for nlri, (attributes, source) in self.tables.get(family, {}).items():
-            if source != peer:
+            if source == peer:
+                continue
+            kept.add(nlri)
+            heard = known.get(nlri)
+            if heard is None or heard[1] == peer or heard[0] != attributes:
                 by_attributes.setdefault(id(attributes), (attributes, []))[1].append(nlri)
-        kept = {nlri for _, nlris in by_attributes.values() for nlri in nlris} if before else set()
         gone = [nlri for nlri in before.told(family, peer) if nlri not in kept] if before else []
         return Tell(
             peers=(peer,),
@@ -91,23 +102,30 @@ class AdjRibOut:
 
     def reconsider(self) -> None:
         """What is known of a path's source changed: export rules must look at its paths again."""
-        self._exported.clear()
+        self._exports.clear()
 
     def count(self, peer: PeerName) -> int:
         """How many prefixes a peer has been told."""
         return sum(1 for family in self.tables for _ in self.told(family, peer))
 
-    def _told(self, family: Family, selection: Selection | None) -> Told | None:
+    def verdict(self, family: Family, nlri: Nlri, path: Path) -> Told:
+        """What becomes of a path's prefix towards these peers, and why."""
+        export = self._exports.get((id(path), family))
+        if export is None or export.path is not path:
+            if len(self._exports) > 1024 + 2 * sum(map(len, self.tables.values())):
+                self._exports.clear()
+            export = self._exports[id(path), family] = Export(self.rules, path, family)
+        if export.fixed is not None:
+            return export.fixed
+        kind = self.classes.kind(path, family, nlri)
+        state = OriginState.VALID if path.is_local else path.outcome.origin
+        return export.told(Place(family, nlri, kind, state))
+
+    def _told(self, family: Family, nlri: Nlri, selection: Selection | None) -> Heard | None:
         if selection is None:
             return None
         path = selection.best
-        key = (id(path), family)
-        known = self._exported.get(key)
-        if known is None or known[0] is not path:
-            if len(self._exported) > 1024 + 2 * sum(map(len, self.tables.values())):
-                self._exported.clear()
-            known = self._exported[key] = (path, exported(self.rules, path, family))
-        attributes = known[1]
+        attributes = self.verdict(family, nlri, path).attributes
         return (
             None if attributes is None else (attributes, "" if path.is_local else path.source.name)
         )

@@ -22,10 +22,10 @@ takes the paths that are left and gives back those that survive it. Nothing depe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from kroute.model.fib import ecmp
+from kroute.model.fib import Nexthop, ecmp
 from kroute.model.reason import Reason, Why
 from kroute.plan.paths import Multipath, Path, Selection
 
@@ -151,15 +151,29 @@ def _rank(equal: Paths) -> list[Path]:
 
 def _share(ranked: list[Path], legs: int) -> Selection:
     """The best path, and the next ones as long as their legs find room. Paths that two reflectors tell alike
-    share a leg and take one place.
+    share a leg and take one place; of different weights it has the greatest.
     """
-    best, chosen, hops = ranked[0], [ranked[0]], set(ranked[0].nexthops or ())
+    best, chosen = ranked[0], [ranked[0]]
+    weights = _weighed({}, best)
     for path in ranked[1:]:
-        more = hops.union(path.nexthops or ())
+        more = _weighed(weights, path)
         if len(more) <= legs:
             chosen.append(path)
-            hops = more
-    return Multipath(best, tuple(chosen), ecmp(hops)) if len(chosen) > 1 else best
+            weights = more
+    if len(chosen) == 1:
+        return best
+    # Weights are shares of the traffic: of a single leg, or of equal ones, they say nothing.
+    even = len(set(weights.values())) == 1
+    hops = {leg if even else leg._replace(weight=w) for leg, w in weights.items()}
+    return Multipath(best, tuple(chosen), ecmp(hops))
+
+
+def _weighed(weights: Mapping[Nexthop, int], path: Path) -> dict[Nexthop, int]:
+    """The legs so far and those of one more path, with their weights."""
+    found = dict(weights)
+    for leg in path.nexthops or ():
+        found[leg] = max(found.get(leg, 0), path.outcome.weight)
+    return found
 
 
 def explain(candidates: Paths, legs: int) -> list[tuple[Path, bool, Reason]]:

@@ -7,15 +7,19 @@ and not once for each route. People and policies see the frozen :class:`~kroute.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
 from kroute.model.bgp import Attributes, Peer
 from kroute.model.fib import Nexthops
-from kroute.model.net import address_of
+from kroute.model.net import Family, address_of
 from kroute.model.reason import Reason
 from kroute.model.state import Origination
 from kroute.plan.outcome import PLAIN, Outcome
 from kroute.plan.resolve import scoped
+
+if TYPE_CHECKING:
+    from kroute.plan.policy.rules import Node, Policy
 
 DEFAULT_LOCAL_PREF = 100
 
@@ -23,7 +27,7 @@ DEFAULT_LOCAL_PREF = 100
 class Source:
     """Where paths come from: a peer's session; with ``peer`` None the inventory (``seeded``) or the node itself."""
 
-    __slots__ = ("address", "interface", "internal", "peer", "router_id", "seeded")
+    __slots__ = ("address", "interface", "internal", "pass_on", "peer", "router_id", "seeded")
 
     def __init__(
         self, peer: Peer | None, router_id: bytes = bytes(4), *, seeded: bool = False
@@ -31,6 +35,8 @@ class Source:
         self.adopt(peer)
         self.router_id = router_id
         self.seeded = seeded
+        self.pass_on = False
+        """Whether internal peers are told what this external peer has told us."""
 
     def adopt(self, peer: Peer | None) -> None:
         """Take over the peer's present parameters."""
@@ -74,6 +80,7 @@ class Path:
         "outcome",
         "refusal",
         "source",
+        "walk",
     )
 
     def __init__(self, source: Source, attributes: Attributes) -> None:
@@ -86,6 +93,8 @@ class Path:
         self.epoch: object = None
         """When it was judged last: the token of the Rib's surroundings at that time."""
         self.outcome = PLAIN
+        self.walk: tuple[Policy, Family, Node] | None = None
+        """The import policy's memory of this block (:meth:`kroute.plan.policy.imports.ImportRules.outcomes`)."""
         self._base: Path | None = None
         self._variants: dict[Outcome, ReferenceType[Path]] | None = None
         self.origination: Origination | None = None

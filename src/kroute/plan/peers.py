@@ -18,7 +18,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.net import Family
 from kroute.plan.adj_out import AdjRibOut
-from kroute.plan.policy import PASSES_ON
+from kroute.plan.policy import UNRULED, PeerRules
 from kroute.plan.rib import AdjRibIn
 
 
@@ -62,6 +62,7 @@ class PeerState:
 
     peer: Peer
     adj_in: AdjRibIn
+    rules: PeerRules = UNRULED
     state: SessionState = SessionState.IDLE
     since: float = 0.0
     negotiated: Negotiated | None = None
@@ -141,9 +142,10 @@ class PeerState:
         """Whether our table is not whole without this peer's.
 
         Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
-        Nor is a node that Kubernetes takes for dead.
+        Nor is a node that Kubernetes takes for dead, nor an external peer that is away.
         """
-        if self.has_spoken or self.away or self.dispensable:
+        away = self.away or (self.peer.kind is PeerKind.EXTERNAL and not self.established)
+        if self.has_spoken or away or self.dispensable:
             return False
         restart = self.negotiated.restart if self.established and self.negotiated else None
         return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)
@@ -166,14 +168,16 @@ def unfinished_kinds(peers: Iterable[PeerState]) -> Counter[PeerKind]:
     return Counter(p.peer.kind for p in peers if p.is_waited_for)
 
 
-def is_whole_for(asking: PeerState, unfinished: Counter[PeerKind]) -> bool:
-    """Whether our table is whole enough to say End-of-RIB to a peer, given who is waited for.
+def is_whole_for(
+    asking: PeerState, unfinished: Counter[PeerKind], passed_on: frozenset[PeerKind]
+) -> bool:
+    """Whether our table is whole enough to say End-of-RIB to a peer, given who is waited for, and of which kinds of
+    peers it may be told paths.
 
     A node that passes nothing on has a whole table once it knows its own prefixes. A reflector waits for those whose
     paths it passes on to the one asking: else it would tell a restarted client that routes are gone which it
     only has not relearned yet.
     """
-    passed_on = PASSES_ON[asking.peer.kind]
     others = sum(unfinished[kind] for kind in passed_on)
     if others and asking.peer.kind in passed_on and asking.is_waited_for:
         others -= 1

@@ -118,6 +118,7 @@ def _unused(routing: Routing, family: Family, nlri: Nlri) -> Iterator[Answer]:
                 "nexthop": _address(path),
                 "origin": path.outcome.origin.value,
                 "why": why.why.value,
+                "rule": why.rule,
                 "reason": why.text,
             }
 

@@ -19,6 +19,7 @@ from kroute.plan.paths import Path, Selection, Source
 from kroute.plan.policy import (
     TAKE_ALL,
     UNCHECKED,
+    Classes,
     Concern,
     ImportRules,
     OriginCheck,
@@ -75,6 +76,7 @@ class Rib:
         self.me = me
         self.resolver = resolver
         self.origin_check: OriginCheck = UNCHECKED
+        self.classes = Classes()
         self._legs = legs
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
@@ -130,7 +132,7 @@ class Rib:
         """Send prefixes through the peer's import pipeline, and enter the variants that come out."""
         peer = rib.source.peer
         check = self.origin_check if peer and self.origin_check.applies(peer) else None
-        for outcome, some in rib.rules.outcomes(path, check, family, nlris):
+        for outcome, some in rib.rules.outcomes(path, check, self.classes, family, nlris):
             variant = path.variant(outcome)
             if variant.epoch is not self._epoch:
                 self._rejudge(variant)
@@ -329,6 +331,21 @@ class Rib:
                 continue
             same_peers = before.applies(peer) and check.applies(peer)
             self.recheck(rib, changed if same_peers else None)
+
+    def classify(self, ribs: Iterable[AdjRibIn], classes: Classes, *, told: bool) -> None:
+        """Prefixes are something else to this node: ask those import rules again that ask for it.
+
+        ``told``: what is told depends on it as well, so that the prefixes are decided again.
+        """
+        changed = classes.differs(self.classes)
+        self.classes = classes
+        for rib in ribs:
+            if rib.rules.asks_kind:
+                self.recheck(rib, changed)
+        for family in Family if told else ():
+            known = self.candidates[family]
+            those = known if changed is None else changed.among(family, known)
+            self._dirty[family].update(dict.fromkeys(those))
 
     def recheck(self, rib: AdjRibIn, only: Concern | None = None) -> None:
         """Send a peer's stored announcements through its import pipeline again, ``only`` some of them if asked so."""

@@ -29,7 +29,15 @@ from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.effects import Effects
 from kroute.plan.paths import Path, Selection
 from kroute.plan.peers import Hold, PeerState, families_kept, is_whole_for, unfinished_kinds
-from kroute.plan.policy import PASSES_ON, ExportRules, OriginCheck, PeerRules, Self, quad
+from kroute.plan.policy import (
+    Classes,
+    ExportRules,
+    OriginCheck,
+    PeerRules,
+    Self,
+    quad,
+    sources,
+)
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
 from kroute.plan.seed import Seeds
@@ -63,6 +71,8 @@ class Routing:
         self._rules_changed = False
         self._kinds: set[PeerKind] = set()
         """Kinds of peers there are or have been: only of these can there be paths to pass on."""
+        self._passed_on = False
+        """Whether internal peers are, or have been, told what an external peer has told us."""
         self._own_nexthops: dict[Family, bytes] = {}
         self._own_paths: dict[tuple[object, ...], Path] = {}
         """Local paths by all that tells them apart; thousands of prefixes share a few."""
@@ -82,13 +92,28 @@ class Routing:
         for name, peer in peers.items():
             known = self.peers.get(name)
             if known is None:
-                adj_in = AdjRibIn(peer, rules[name].imports)
-                self.rib.take_over(adj_in)
-                self.peers[name] = PeerState(peer, adj_in, since=now)
-                continue
-            if known.peer != peer:
+                known = self.peers[name] = PeerState(peer, AdjRibIn(peer), since=now)
+            elif known.peer != peer:
                 self._change(known, peer)
-            self.rib.accept(known.adj_in, rules[name].imports)
+            self._rule(known, rules[name])
+
+    def _rule(self, state: PeerState, rules: PeerRules) -> None:
+        """A peer's rules hold at once, both ways, for all that is stored; its session does not notice."""
+        source = state.adj_in.source
+        self.rib.accept(state.adj_in, rules.imports)
+        self._rules_changed |= state.rules.exports != rules.exports
+        state.rules = rules
+        if source.pass_on != rules.pass_on:
+            source.pass_on = rules.pass_on
+            self._passed_on |= rules.pass_on
+            self._reconsider(state)
+
+    def set_classes(self, classes: Classes) -> None:
+        """Take over what prefixes are to this node; what import and export rules say of them changes at once."""
+        told = any(out.rules.asks_kind for out in self._outs.values())
+        self.rib.classify((p.adj_in for p in self.peers.values()), classes, told=told)
+        for out in self._outs.values():
+            out.classes = classes
 
     def set_holds(self, holds: Mapping[PeerName, Hold]) -> None:
         """Take over which peers are held while the topology changes, and why."""
@@ -322,7 +347,7 @@ class Routing:
 
     def passes_on_to(self, rules: ExportRules) -> bool:
         """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
-        return bool(PASSES_ON[rules.kind] & self._kinds)
+        return bool(sources(rules, self._kinds, self._passed_on))
 
     def _moved_elsewhere(self) -> list[PeerName]:
         """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
@@ -334,7 +359,7 @@ class Routing:
             for name, state in self.peers.items()
             if state.out is not None
             and state.negotiated is not None
-            and state.out.rules != self._rules(state.peer, state.negotiated)
+            and state.out.rules != self._rules(state, state.negotiated)
         ]
 
     def _join(self, name: PeerName) -> list[Tell]:
@@ -342,7 +367,7 @@ class Routing:
         state = self.peers.get(name)
         if state is None or not state.established or state.negotiated is None:
             return []
-        before, rules = state.out, self._rules(state.peer, state.negotiated)
+        before, rules = state.out, self._rules(state, state.negotiated)
         if before is not None and before.rules == rules:
             # A refresh: the peer follows this table already, and nothing of it is withdrawn.
             out, before = before, None
@@ -357,7 +382,7 @@ class Routing:
         """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
         out = self._outs.get(rules)
         if out is None:
-            out = self._outs[rules] = AdjRibOut(rules)
+            out = self._outs[rules] = AdjRibOut(rules, self.rib.classes)
             for family in out.tables:
                 out.fill(family, self._tellable(rules, family))
         return out
@@ -378,8 +403,11 @@ class Routing:
         unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self.peers.values())
         tells = []
         for state in owed:
-            if state.out is not None and is_whole_for(state, unfinished):
-                name, rules = state.peer.name, state.out.rules
+            if state.out is None:
+                continue
+            name, rules = state.peer.name, state.out.rules
+            passed_on = sources(rules, self._kinds, self._passed_on)
+            if is_whole_for(state, unfinished, passed_on):
                 tells += [
                     Tell(peers=(name,), rules=rules, family=family, end_of_rib=True)
                     for family in sorted(state.owed)
@@ -394,7 +422,8 @@ class Routing:
                 self._outs.pop(state.out.rules, None)
             state.out = None
 
-    def _rules(self, peer: Peer, negotiated: Negotiated) -> ExportRules:
+    def _rules(self, state: PeerState, negotiated: Negotiated) -> ExportRules:
+        peer = state.peer
         own = {**self._own_nexthops, family_of(peer.local_address): peer.local_address.packed}
         if negotiated.extended_nexthop and family_of(peer.local_address) is Family.IPV6:
             # The peer may have no IPv4 address at all; ours of this session it can reach (RFC 8950).
@@ -409,4 +438,5 @@ class Routing:
             extended_nexthop=negotiated.extended_nexthop,
             asn4=negotiated.asn4,
             message_size=negotiated.message_size,
+            wish=state.rules.exports,
         )

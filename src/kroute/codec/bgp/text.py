@@ -7,64 +7,16 @@ The forms are those that BIRD, FRR and the RFCs have in common: an AS_PATH ``645
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from struct import unpack
 
 from kroute.codec.bgp.names import Code, attribute_name
-from kroute.model.bgp import AsSegment, Attributes, SegmentType
+from kroute.model.aspath import as_path_text
+from kroute.model.bgp import Attributes
+from kroute.model.communities import (
+    community_text,
+    extended_community_text,
+    large_community_text,
+)
 from kroute.model.net import address_of
-
-WELL_KNOWN_COMMUNITIES = {
-    0xFFFF0000: "graceful-shutdown",
-    0xFFFF0001: "accept-own",
-    0xFFFF0006: "llgr-stale",
-    0xFFFF0007: "no-llgr",
-    0xFFFF029A: "blackhole",
-    0xFFFFFF01: "no-export",
-    0xFFFFFF02: "no-advertise",
-    0xFFFFFF03: "no-export-subconfed",
-    0xFFFFFF04: "nopeer",
-}
-"""Names of IANA's well-known communities (RFC 1997, 3765, 7611, 7999, 8326, 9494)."""
-
-_BRACKETS = {
-    SegmentType.AS_SEQUENCE: ("", " ", ""),
-    SegmentType.AS_SET: ("{", ",", "}"),
-    SegmentType.AS_CONFED_SEQUENCE: ("(", " ", ")"),
-    SegmentType.AS_CONFED_SET: ("[", ",", "]"),
-}
-_ROLES = {0x02: "rt", 0x03: "ro"}
-
-
-def as_path_text(path: tuple[AsSegment, ...]) -> str:
-    """``64512 64513 {1,2}``; confederation segments as ``(1 2)`` and ``[1,2]``; empty for our own AS."""
-    return " ".join(_segment(s) for s in path)
-
-
-def _segment(segment: AsSegment) -> str:
-    before, between, after = _BRACKETS[segment.type]
-    return before + between.join(map(str, segment.asns)) + after
-
-
-def community_text(community: int) -> str:
-    """``64512:100``, or the well-known name."""
-    return WELL_KNOWN_COMMUNITIES.get(community, f"{community >> 16}:{community & 0xFFFF}")
-
-
-def large_community_text(community: tuple[int, int, int]) -> str:
-    """``64512:1:2`` (RFC 8092 §4)."""
-    return ":".join(map(str, community))
-
-
-def extended_community_text(community: bytes) -> str:
-    """``rt:64512:100``, ``ro:192.0.2.1:5``, or the octets in hexadecimal (RFC 4360, 5668)."""
-    kind, role = community[0] & 0x3F, _ROLES.get(community[1])
-    if role is None or kind > 2:
-        return f"0x{community.hex()}"
-    if kind == 0:
-        who, what = unpack(">HI", community[2:])
-        return f"{role}:{who}:{what}"
-    who, what = unpack(">IH", community[2:])
-    return f"{role}:{IPv4Address(who) if kind == 1 else who}:{what}"
 
 
 def router_id_text(value: bytes) -> str:

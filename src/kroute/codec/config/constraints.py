@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kroute.codec.config import services as service_constraints
 from kroute.codec.config.decode import camel
+from kroute.codec.config.policies import policy_objections, policy_references
 from kroute.model.bgp import RESERVED_ASNS
 from kroute.model.config import (
     Cni,
@@ -68,6 +69,15 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "fall": (1, 100),
     "med": (0, 4294967295),
     "status": (100, 599),
+    "ge": (0, 128),
+    "le": (0, 128),
+    "minLength": (0, 4096),
+    "maxLength": (0, 4096),
+    "contains": (1, 4294967295),
+    "origin": (1, 4294967295),
+    "localPref": (0, 4294967295),
+    "weight": (1, 256),
+    "times": (1, 32),
 }
 """Least and greatest value of a number, by its key."""
 
@@ -212,6 +222,9 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
         case Config():
             yield from _reflectors(part)
             yield from _http(part)
+            yield from policy_references(part)
+        case _:
+            yield from policy_objections(part)
 
 
 def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:

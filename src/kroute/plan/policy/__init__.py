@@ -1,27 +1,40 @@
 """Import and export: which paths are taken from a peer, which are told to one, and how they are changed.
 
-Every refusal carries its reason (law 6). Safe by default: an external peer is told the node's own prefixes and
-nothing else, and nothing is taken from it unless configured (RFC 8212).
+Every refusal carries its reason, and the rule that decided (law 6). Safe by default: an external peer is told the
+node's own prefixes and nothing else, and nothing is taken from it unless configured (RFC 8212).
+
+==============  ==============================================================================
+``loops``       what no configuration can allow
+``origin``      the place of the origin check, which another module fills
+``imports``     the import pipeline of a peer
+``exports``     what a peer is told, in which words, and why something is not
+``compile``     configured policies to compiled ones, bound to a peer
+``rules``       the walk of a route through a policy; ``matching`` and ``actions`` are its parts
+``classes``     what a prefix is to this node
+==============  ==============================================================================
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from kroute.plan.policy.classes import DEFAULT_ROUTE, Classes
 from kroute.plan.policy.exports import (
-    NO_ADVERTISE,
     PASSES_ON,
+    UNWISHED,
+    Export,
     ExportRules,
+    ExportWish,
+    Told,
     exported,
-    passes_on,
     quad,
+    sources,
 )
 from kroute.plan.policy.imports import (
-    DEFAULT_ROUTE,
     EVERYTHING,
     TAKE_ALL,
-    UNRULED,
     Acceptance,
     ImportRules,
-    PeerRules,
     acceptance,
 )
 from kroute.plan.policy.loops import Self, import_refusal
@@ -37,24 +50,41 @@ from kroute.plan.policy.origin import (
 __all__ = [
     "DEFAULT_ROUTE",
     "EVERYTHING",
-    "NO_ADVERTISE",
     "PASSES_ON",
     "TAKE_ALL",
     "UNASKED",
     "UNCHECKED",
     "UNRULED",
+    "UNWISHED",
     "Acceptance",
+    "Classes",
     "Concern",
+    "Export",
     "ExportRules",
+    "ExportWish",
     "ImportRules",
     "OriginCheck",
     "OriginVerdict",
     "PeerRules",
     "Self",
+    "Told",
     "Unchecked",
     "acceptance",
     "exported",
     "import_refusal",
-    "passes_on",
     "quad",
+    "sources",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerRules:
+    """All that policy says about one peer, both ways."""
+
+    imports: ImportRules = TAKE_ALL
+    exports: ExportWish = UNWISHED
+    pass_on: bool = False
+    """Whether internal peers are told what this external peer has told us."""
+
+
+UNRULED = PeerRules()
