@@ -1,8 +1,9 @@
 """Pages: objects, configuration and UPDATEs in; sessions, announcements, routes, conflist and problems out.
 
-A page is read from top to bottom. ``-- nodes.yaml --``, ``-- config.yaml --`` and ``-- updates --`` happen;
-``-- sessions --``, ``-- announced --``, ``-- routes --``, ``-- conflist --`` and ``-- problems --`` say what is
-true then. A section may come several times. KROUTE_UPDATE=1 writes what was found into the pages: read the diff.
+A page is read from top to bottom. ``-- nodes.yaml --``, ``-- config.yaml --``, ``-- checks --`` and ``-- updates --``
+happen; ``-- sessions --``, ``-- announced --``, ``-- routes --``, ``-- conflist --``, ``-- services --`` and
+``-- problems --`` say what is true then. A section may come several times. KROUTE_UPDATE=1 writes what was found into
+the pages: read the diff.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ GIVEN = {
     "config.yaml": Scenario.given_config,
     "nodes.yaml": Scenario.given_nodes,
     "updates": Scenario.given_updates,
+    "checks": Scenario.given_checks,
 }
 EXPECTED = {
     "sessions": Scenario.sessions,
     "announced": Scenario.announced,
     "routes": Scenario.routes,
     "conflist": Scenario.conflist,
+    "services": Scenario.services,
     "problems": Scenario.problems,
 }
 

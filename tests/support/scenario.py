@@ -14,7 +14,7 @@ from kroute.codec.bgp import UpdateDecoder, encode_updates, end_of_rib
 from kroute.codec.bgp.text import render
 from kroute.codec.config import parse_config
 from kroute.codec.frames import SessionParameters
-from kroute.codec.kubernetes import read_nodes
+from kroute.codec.kubernetes import read_objects
 from kroute.daemon.control import Control
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import Down, Up, Updates
@@ -33,13 +33,14 @@ from kroute.model.cni import Conflist
 from kroute.model.communities import parse_community
 from kroute.model.config import Cni, Config
 from kroute.model.fib import Nexthops
-from kroute.model.inventory import Listed, Problems
+from kroute.model.inventory import Listed, Problems, ServicesListed, SlicesListed
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Address, Family, Nlri, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
+from kroute.model.service import CheckState
 from kroute.model.state import Observed
-from kroute.plan import queries
-from kroute.plan.observe import ConfigChanged, KernelChanged
+from kroute.plan import queries, service_queries
+from kroute.plan.observe import Checked, ConfigChanged, KernelChanged
 from kroute.plan.routing import Routing
 
 HEADER = 19
@@ -72,12 +73,23 @@ class Scenario:
 
     def given_nodes(self, text: str) -> None:
         """``nodes.yaml``: the whole inventory, as `kubectl get nodes -o yaml` prints it."""
-        self.nodes, problems = read_nodes(text, "nodes.yaml")
+        found = read_objects(text, "nodes.yaml", services=self.config.services.enabled)
+        self.nodes, problems = found.nodes, found.problems
+        if self.config.services.enabled:
+            self.control.post(ServicesListed(found.services))
+            self.control.post(SlicesListed(found.slices))
         self.control.post(Listed(self.nodes))
         self.control.post(Problems(problems))
         own = next((n.addresses for n in self.nodes if n.name == self.config.node_name), None)
         if own is not None:
             self.control.post(KernelChanged(_kernel(own)))
+        self.control.replan()
+
+    def given_checks(self, text: str) -> None:
+        """``checks``: one health check a line, ``<static service> good|bad <words>``."""
+        for line in text.splitlines():
+            name, result, words = line.split(maxsplit=2)
+            self.control.post(Checked(name, CheckState(result == "good", words)))
         self.control.replan()
 
     def given_updates(self, text: str) -> None:
@@ -258,10 +270,22 @@ class Scenario:
                     for leg in table[nlri_of(prefix)]
                     if leg.gateway
                 )
+                legs = legs or "blackhole"
                 yield f"{prefix}  {legs}  from {', '.join(sorted(sources[str(prefix)]))}"
         for unused in queries.routes(routing, rejected=True):
             why = " ".join((unused["why"], unused["rule"])).rstrip()
             yield f"{unused['prefix']}  not used from {unused['from']}: {why}"
+
+    def services(self) -> Iterator[str]:
+        """``services``: as `kroute show services --all` has them."""
+        observed, desired = self.control.observed, self.control.desired
+        rows = service_queries.services(observed, desired, self.road.routing, everything=True)
+        for row in rows:
+            became = f"as {row['as']} to {', '.join(row['to']) or 'nobody'}" if row["as"] else "no"
+            yield (
+                f"{row['address']}  {row['class']} of {row['service']}  "
+                f"{row['local']}/{row['total']}  {became}: {row['verdict']}, {row['reason']}"
+            )
 
     def conflist(self) -> Iterator[str]:
         """``conflist``: the essence of what the CNI driver is asked to write."""

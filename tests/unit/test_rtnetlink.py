@@ -181,7 +181,7 @@ def test_links_and_addresses_are_read() -> None:
     assert link_of(body) == Link(index=7, name="eth0", up=True, carrier=True, mtu=9000)
     assert link_of(pack("=BxHiII", 7, 1, 7, 1, 0)) is None, "a bridge port's message"
     address = pack("=BBBBi", 10, 64, 0x80, 0, 7) + attribute(1, ip_address("fd00::1").packed)
-    assert address_of(address) == (7, ip_interface("fd00::1/64"), True)
+    assert address_of(address) == (7, ip_interface("fd00::1/64"), True, 0)
     tentative = address + attribute(8, pack("=I", 0x40))
     assert address_of(tentative) == (7, ip_interface("fd00::1/64"), False)
     point_to_point = pack("=BBBBi", 2, 32, 0x80, 0, 7)

@@ -10,7 +10,7 @@ from kroute.cli import OK, UNREACHABLE
 from kroute.cli.client import DEFAULT_SOCKET, Unreachable, ask
 from kroute.codec.show import as_json, as_yaml, duration, table
 
-WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status", "pods")
+WHAT = ("peers", "routes", "nodes", "fib", "config", "problems", "status", "pods", "services")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +19,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("what", choices=WHAT)
     parser.add_argument(
         "--rejected", action="store_true", help="routes: the paths not used, and why"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="services: also addresses that nobody asked to announce"
     )
     add_output(parser)
     parser.set_defaults(handler=run)
@@ -34,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """Ask and print."""
     rejected = args.what == "routes" and args.rejected
     try:
-        answer = ask(args.socket, args.what, **({"rejected": "1"} if rejected else {}))
+        asked = {"rejected": rejected, "all": args.what == "services" and args.all}
+        answer = ask(
+            args.socket, args.what, **{key: "1" for key, wanted in asked.items() if wanted}
+        )
     except Unreachable as error:
         print(f"kroute show: {error}", file=sys.stderr)
         return UNREACHABLE

@@ -10,10 +10,15 @@ from kroute.codec.rtnetlink import (
     AF_UNSPEC,
     FAMILY_OF_KERNEL,
     KERNEL_FAMILY,
+    NLM_F_ACK,
+    NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_EXCL,
     NLM_F_REQUEST,
+    RTM_DELADDR,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTM_NEWADDR,
     MalformedMessage,
     attribute,
     attributes,
@@ -28,7 +33,7 @@ _IFADDRMSG = Struct("=BBBBi")
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_EXT_MASK = 3, 4, 29
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x08, 0x40
 
 
@@ -38,6 +43,8 @@ class AddressMessage(NamedTuple):
     ifindex: int
     interface: Interface
     usable: bool
+    protocol: int = 0
+    """Who put it there (IFA_PROTO, Linux 5.18); 0 where nobody said so."""
 
 
 def links_request() -> bytes:
@@ -51,6 +58,19 @@ def addresses_request(family: Family) -> bytes:
     """The request for all addresses of a family."""
     body = _IFADDRMSG.pack(KERNEL_FAMILY[family], 0, 0, 0, 0)
     return message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, body, sequence=2)
+
+
+def address_request(interface: Interface, index: int, protocol: int, *, add: bool) -> bytes:
+    """The request to add an address that must not be there yet, or to remove one; asks for an acknowledgement."""
+    packed = interface.ip.packed
+    kernel_family = KERNEL_FAMILY[Family.IPV4 if interface.version == 4 else Family.IPV6]
+    body = _IFADDRMSG.pack(kernel_family, interface.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    if not add:
+        return message(RTM_DELADDR, NLM_F_REQUEST | NLM_F_ACK, body)
+    body += attribute(_IFA_PROTO, bytes((protocol,)))
+    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+    return message(RTM_NEWADDR, flags, body)
 
 
 def link_of(body: bytes) -> Link | None:
@@ -97,4 +117,5 @@ def address_of(body: bytes) -> AddressMessage | None:
         raise MalformedMessage(f"rtnetlink: address of {len(packed)} octets, length {length}")
     flags |= number(found.get(_IFA_FLAGS, b""))
     usable = not flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE)
-    return AddressMessage(index, ip_interface((packed, length)), usable)
+    protocol = number(found.get(_IFA_PROTO, b""))
+    return AddressMessage(index, ip_interface((packed, length)), usable, protocol)

@@ -48,6 +48,11 @@ def _legs(row: Row) -> str:
     return ", ".join(hops) or ("local" if row.get("local") else "-")
 
 
+def _several(names: Sequence[str]) -> str:
+    """A few names, or how many there are."""
+    return text(list(names)) if len(names) <= 3 else f"{len(names)} peers"
+
+
 VIEWS: Final[Mapping[str, Sequence[Column]]] = {
     "peers": (
         ("PEER", _key("name")),
@@ -93,6 +98,16 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
         ("DESIRED", _key("desired")),
         ("INSTALLED", _key("installed")),
         ("NOTE", _key("note")),
+    ),
+    "services": (
+        ("ADDRESS", _key("address")),
+        ("SERVICE", _key("service")),
+        ("CLASS", _key("class")),
+        ("POLICY", lambda r: text(r.get("policy") or r.get("check"))),
+        ("ENDPOINTS", lambda r: f"{r['local']}/{r['total']}"),
+        ("ANNOUNCED", lambda r: text(r["as"] if r["announced"] else False)),
+        ("TO", lambda r: _several(r["to"])),
+        ("WHY", _key("reason")),
     ),
     "pods": (
         ("POD", _key("pod")),

@@ -24,11 +24,12 @@ from kroute.daemon.door import Door
 from kroute.daemon.keyring import Keyring
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
-from kroute.drivers import systemd
+from kroute.drivers import loopback, systemd
 from kroute.drivers.cni import CniDirectory
 from kroute.drivers.config_file import ConfigFile
 from kroute.drivers.discovery import RouterDiscovery
 from kroute.drivers.fib import Fib
+from kroute.drivers.health import HealthChecks
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
 from kroute.drivers.inventory import inventory_driver
 from kroute.drivers.inventory.secrets import KubernetesSecrets
@@ -36,6 +37,7 @@ from kroute.drivers.kernel import KernelWatcher
 from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLog, SpeakerReady
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
+from kroute.model.config_services import StaticService
 from kroute.model.errors import ConfigError, DriverError, KrouteError
 from kroute.model.inventory import (
     SERVICES,
@@ -46,11 +48,11 @@ from kroute.model.inventory import (
     SlicesListed,
 )
 from kroute.model.kernel import KernelState
-from kroute.model.net import Family
+from kroute.model.net import Address, Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
 from kroute.plan.leftovers import Guard
-from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
+from kroute.plan.observe import Checked, ConfigChanged, KernelChanged, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
 
@@ -111,6 +113,13 @@ class Daemon:
             want_routers=self.discovery.want,
             keyring=Keyring(self.secrets),
         )
+        self.health = HealthChecks(lambda name, state: self.control.post(Checked(name, state)))
+        self.loopback = Reconciler[frozenset[Address]](
+            "loopback",
+            lambda wanted: loopback.apply(wanted, config.fib.protocol),
+            self._report,
+        )
+        self.control.want_statics = self._want_statics
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._config_file = config_file
@@ -160,7 +169,9 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             jobs = (
                 ("control", self.control.run()),
+                ("health", self.health.run()),
                 ("conflist", self.conflist.run()),
+                ("loopback", self.loopback.run()),
                 ("ticks", self._tick_for_ever()),
                 ("config", self._config_file.watch(self._on_config)),
             )
@@ -288,6 +299,10 @@ class Daemon:
 
     def _on_secret(self) -> None:
         self.control.look_at_keys()
+
+    def _want_statics(self, services: tuple[StaticService, ...]) -> None:
+        self.health.want(services)
+        self.loopback.want(frozenset(a for s in services if s.bind for a in s.addresses))
 
     def _on_kernel(self, state: KernelState) -> None:
         self.control.post(KernelChanged(state))

@@ -24,6 +24,7 @@ from kroute.model.net import Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.topology import Role
 from kroute.plan import queries
+from kroute.plan.service_queries import services
 
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
@@ -55,6 +56,14 @@ class Desk:
             "routes": lambda q: list(queries.routes(daemon.routing, rejected="rejected" in q)),
             "nodes": lambda _q: list(
                 queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
+            ),
+            "services": lambda q: list(
+                services(
+                    daemon.control.observed,
+                    daemon.control.desired,
+                    daemon.routing,
+                    everything="all" in q,
+                )
             ),
             "fib": lambda _q: self.fib(),
             "config": lambda _q: plain(daemon.control.observed.config),

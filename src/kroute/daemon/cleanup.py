@@ -1,4 +1,4 @@
-"""Removing from a node all that bears our mark (law 3): routes, conflist, leases, bridge, state."""
+"""Removing from a node all that bears our mark (law 3): routes, conflist, leases, addresses, bridge, state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kroute.daemon.marks import remember_protocol
+from kroute.drivers import loopback
 from kroute.drivers.cni import CniDirectory, remove_bridge
 from kroute.drivers.fib import cleanup as remove_routes
 from kroute.drivers.kube_router import Leftover
@@ -28,6 +29,7 @@ def clean(config: Config) -> tuple[list[str], list[str]]:
         network.cleanup,
         network.remove_leases,
         lambda: remove_routes({config.fib.protocol, *remember_protocol(config)}),
+        lambda: loopback.cleanup({config.fib.protocol, *remember_protocol(config)}),
         lambda: remove_bridge(config.cni.bridge),
         lambda: _remove_state(config),
     )

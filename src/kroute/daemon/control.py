@@ -17,6 +17,7 @@ from kroute.drivers.speaker import session_parameters
 from kroute.model.bgp import Peer, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
+from kroute.model.config_services import StaticService
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
@@ -65,6 +66,8 @@ class Control:
         """When the first complete plan was made: from then on every expected peer is known."""
         self.restarting = True
         """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
+        self.want_statics: Callable[[tuple[StaticService, ...]], None] = lambda _wanted: None
+        """Who checks static services, and binds their addresses; nobody in a rehearsal."""
         self._road = road
         self._want_conflist = want_conflist
         self._want_routers = want_routers
@@ -109,6 +112,8 @@ class Control:
         now = self._clock()
         if desired.conflist is not None:
             self._want_conflist((self.observed.config.cni, desired.conflist))
+        if desired.statics is not None:
+            self.want_statics(desired.statics)
         routing = self._road.routing
         routing.rib.legs = self.observed.config.bgp.multipath
         routing.deferral = float(self.observed.config.bgp.graceful_restart.deferral_time)

@@ -5,6 +5,7 @@ No series carries the name of a route, and peers appear once each: a mesh of n n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class _Reader(Collector):
         yield _one("kroute_build_info", "Version of the daemon.", 1, version=__version__)
         yield from self._control()
         yield from self._sessions()
+        yield from self._services()
         yield from self._routes()
         yield from self._fib()
         yield from kni_metrics(self._daemon)
@@ -91,6 +93,32 @@ class _Reader(Collector):
             faults.add_metric(name, p.faults)
             over.add_metric(name, sum(p.adj_in.over.values()))
         yield from (up, received, flaps, faults, over)
+
+    def _services(self) -> Iterator[Metric]:
+        control = self._daemon.control
+        rows = control.desired.services
+        announced = GaugeMetricFamily(
+            "kroute_services_announced",
+            "Addresses of services that this node announces, alone or in an aggregate.",
+            labels=["class"],
+        )
+        withheld = GaugeMetricFamily(
+            "kroute_services_withheld",
+            "Addresses of services that were asked for and are not announced, by reason.",
+            labels=["reason"],
+        )
+        for kind, count in Counter(r.kind.value for r in rows if r.is_announced).items():
+            announced.add_metric([kind], count)
+        for verdict, count in Counter(r.verdict.value for r in rows if not r.is_announced).items():
+            withheld.add_metric([verdict], count)
+        checks = GaugeMetricFamily(
+            "kroute_service_check_up",
+            "Whether a static service's check is good.",
+            labels=["service"],
+        )
+        for name, state in list(control.observed.checks.items()):
+            checks.add_metric([name], state.up)
+        yield from (announced, withheld, checks)
 
     def _routes(self) -> Iterator[Metric]:
         routing = self._daemon.routing

@@ -158,6 +158,10 @@ class Communities(NamedTuple):
     standard: tuple[int, ...] = ()
     large: tuple[Large, ...] = ()
 
+    def texts(self) -> tuple[str, ...]:
+        """As people write them."""
+        return (*map(community_text, self.standard), *map(large_community_text, self.large))
+
     def __or__(self, other: object) -> Communities:
         """Those of both."""
         if not isinstance(other, Communities):

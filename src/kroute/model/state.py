@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 from kroute.model.bgp import Attributes, Peer, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Config
+from kroute.model.config_services import StaticService
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family, Nlri, Prefix
 from kroute.model.node import Node
@@ -92,6 +93,8 @@ class Desired:
     originations: tuple[Origination, ...] = ()
     services: tuple[Announceable, ...] = ()
     """The addresses of services that were asked to be announced, and what becomes of each."""
+    statics: tuple[StaticService, ...] | None = None
+    """The static services that this node runs; None while the inventory does not know us."""
     conflist: Conflist | None = None
     owners: Mapping[tuple[Family, Nlri], str] = field(default_factory=dict)
     """Which node owns which podCIDR, as Kubernetes says."""

@@ -31,7 +31,7 @@ from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.seed import vouched
 from kroute.plan.service_problems import service_problems
-from kroute.plan.services import announceables, unchecked
+from kroute.plan.services import announceables, statics, unchecked
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
 
@@ -64,6 +64,7 @@ def plan(observed: Observed) -> Desired:
         topology=arranged.words,
         originations=originations(view),
         services=services,
+        statics=statics(observed.config.services, me),
         conflist=conflist(me, network, mtu) if links_known else None,
         owners=_owners(nodes),
         unnumbered=explicit.unnumbered(view),

@@ -22,6 +22,7 @@ from kroute.plan.decision import explain
 from kroute.plan.origin_report import origin_problems
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.routing import PeerState, Routing
+from kroute.plan.service_queries import service_story, told_to
 
 Answer = dict[str, Any]
 
@@ -252,6 +253,8 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
     story: list[str] = []
     if owner is not None:
         story.append(f"node {owner.name} owns {owned} (spec.podCIDRs)")
+    elif of_services := service_story(observed, prefix):
+        story += of_services
     else:
         story.append(f"no node of the inventory owns {prefix}")
     if not known:
@@ -349,15 +352,15 @@ def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection 
         return "no path is usable: nothing is installed"
     if selection.best.is_local:
         source = routing.sources.get((family, nlri), "originated here")
-        return _own_outcome(selection.best, source)
+        return _own_outcome(routing, selection.best, source, prefix_of(family, nlri))
     count = len(selection.paths) if isinstance(selection, Multipath) else 1
     return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s)"
 
 
-def _own_outcome(path: Path, source: str) -> str:
+def _own_outcome(routing: Routing, path: Path, source: str, prefix: Prefix) -> str:
     wish = path.origination
     if wish is None or wish.kind is OriginClass.OWN_PODS:
         return f"it is our own ({source}); the kernel reaches it through the pod bridge"
-    to = "external and internal peers" if wish.internal else "external peers only"
+    to = ", ".join(told_to(routing, prefix)) or "nobody: no session with a peer that takes it is up"
     rest = "; what no more specific route takes is dropped (blackhole)" if wish.blackhole else ""
-    return f"it is our own ({source}); told to {to}{rest}"
+    return f"we announce it ({source}), told to {to}{rest}"

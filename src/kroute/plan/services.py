@@ -21,6 +21,7 @@ from kroute.model.policies import OriginClass
 from kroute.model.service import (
     AddressKind,
     Announceable,
+    CheckState,
     EndpointSlice,
     Service,
     TrafficPolicy,
@@ -226,6 +227,15 @@ def unchecked(observed: Observed, me: Node) -> bool:
     """Whether a health check of this node has not ended once: what it will say is not known yet."""
     wanted = (s.name for s in statics(observed.config.services, me) if s.check is not None)
     return any(name not in observed.checks for name in wanted)
+
+
+def with_services_known(observed: Observed) -> Observed:
+    """The same, once services are listed, and if health checks that have not ended yet are good: for rehearsals."""
+    good = CheckState(True, "assumed")
+    assumed = {service.name: good for service in observed.config.services.static}
+    return replace(
+        observed, services_listed=True, slices_listed=True, checks={**assumed, **observed.checks}
+    )
 
 
 def _static(observed: Observed, me: Node) -> Iterator[Announceable]:

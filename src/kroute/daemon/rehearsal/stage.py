@@ -24,6 +24,7 @@ from kroute.model.net import Address, Family, Nlri
 from kroute.model.state import Observed
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.routing import Routing
+from kroute.plan.services import with_services_known
 
 
 class Block(NamedTuple):
@@ -85,7 +86,8 @@ class Stage:
         self.routing = Routing(now=0.0, legs=observed.config.bgp.multipath, deferral=0.0)
         self.routing.seeds.in_use = False
         self.road = QuietRoad(self.routing, self, self, lambda: 0.0)
-        self.control = Control(observed, self.road, self._want, lambda: 0.0, NamedKeys())
+        known = with_services_known(observed)
+        self.control = Control(known, self.road, self._want, lambda: 0.0, NamedKeys())
         self.control.replan()
         self._heard: dict[PeerName, Voice] = {}
         self._voices: dict[int, tuple[AdjRibOut, Voice]] = {}
