@@ -18,12 +18,14 @@ from kroute import __version__
 from kroute.codec.config import plain
 from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
+from kroute.model.bgp import PeerName
 from kroute.model.errors import DriverError
 from kroute.model.fib import FibState, Nexthops
 from kroute.model.net import Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.topology import Role
 from kroute.plan import queries
+from kroute.plan.peer_page import find, peer_page
 from kroute.plan.service_queries import services
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Desk:
             "peers": lambda _q: list(
                 queries.peers(daemon.routing, daemon.clock(), daemon.control.desired.roles)
             ),
+            "peer": self._peer,
             "routes": lambda q: list(queries.routes(daemon.routing, rejected="rejected" in q)),
             "nodes": lambda _q: list(
                 queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
@@ -211,6 +214,22 @@ class Desk:
             "problems": len(self.problems()),
             "trial": daemon.door.trials.state(daemon.door),
         }
+
+    def _peer(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """One peer's page; what there is where nothing has that name."""
+        routing = self._daemon.routing
+        name = find(routing, query.get("name", ""))
+        if name is None:
+            return {"known": sorted(routing.peers)}
+        return peer_page(routing.peers[name], self._daemon.clock(), self._counted(name))
+
+    def _counted(self, name: PeerName) -> dict[str, Any]:
+        """What the speaker counted of a peer's connection, asked for from a thread that is not the loop's."""
+        session, loop = self._daemon.road.sessions.get(name), self._daemon.loop
+        if session is None or loop is None:
+            return {}
+        asked = asyncio.run_coroutine_threadsafe(self._daemon.speaker.counters(session[0]), loop)
+        return asked.result(KERNEL_PATIENCE)
 
     def _why(self, query: Mapping[str, str]) -> dict[str, Any]:
         daemon = self._daemon
