@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
+from kroute.codec.config import parse_config
 from kroute.daemon import answers as module
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.model.config import Cni, Config
 from kroute.model.errors import DriverError
 from kroute.model.inventory import Listed
+from kroute.model.reason import Why
 from kroute.model.state import Observed
 from kroute.plan.observe import KernelChanged
+from kroute.plan.tables import rejected
 from support.daemon_road import Street
-from support.routing import dual, kernel, node, peer
+from support.routing import V4, attributes, dual, kernel, n, negotiated, node, peer
 
 N1 = node(1, "10.244.1.0/24", addresses=dual(1))
 N2 = node(2, "10.244.2.0/24", addresses=dual(2))
@@ -149,3 +152,95 @@ def test_tables_that_never_rest_are_told_about(fake: Fake, monkeypatch: pytest.M
     monkeypatch.setattr("kroute.plan.queries.peers", moving)
     with pytest.raises(DriverError, match="ask again"):
         fake.desk.respond("/v1/peers", {})
+
+
+# --- a peer's tables --------------------------------------------------------------------------------
+
+POLICY = """
+peering:
+  topology: none
+  peers:
+  - {name: tor, address: 192.0.2.254, asn: 65001, import: p, export: p}
+policies:
+- name: p
+  rules:
+  - {name: no, match: {prefixes: [{prefix: 10.9.0.0/16}]}, then: reject, reason: not here}
+  - {name: yes, set: {med: 7}, then: accept}
+"""
+
+
+def told() -> Fake:
+    """A daemon with an external peer that has told three networks."""
+    fake = Fake(parse_config(POLICY))
+    fake.begins()
+    (name,) = fake.routing.peers
+    tor = fake.routing.peers[name].peer
+    fake.routing.session_up(name, negotiated(tor, router_id="192.0.2.254"), 0.0)
+    adj_in, rib = fake.routing.peers[name].adj_in, fake.routing.rib
+    block = rib.judge(adj_in, attributes("192.0.2.254", 65001))
+    rib.learn(adj_in, V4, block, [n(p) for p in ("10.9.0.0/16", "10.8.0.0/16", "10.7.0.0/16")])
+    fake.road.flush()
+    return fake
+
+
+def test_a_peers_table_says_what_policy_made_of_each_prefix():
+    fake = told()
+    _, rows = fake.asks("/v1/rib-in", peer="tor")
+    assert [(r["prefix"], r["rules"], r["changed"]) for r in rows] == [
+        ("10.7.0.0/16", ["p/yes"], {"multi_exit_disc": ["", "7"]}),
+        ("10.8.0.0/16", ["p/yes"], {"multi_exit_disc": ["", "7"]}),
+    ]
+    _, (row,) = fake.asks("/v1/rib-in", peer="peer/tor", rejected="1")
+    assert (row["prefix"], row["why"], row["rules"]) == ("10.9.0.0/16", "policy", ["p/no"])
+    assert row["reason"] == "rejected by rule p/no: not here"
+
+
+def test_a_peers_table_comes_in_pages():
+    fake = told()
+    _, (first,) = fake.asks("/v1/rib-in", peer="tor", limit="1")
+    _, (second,) = fake.asks("/v1/rib-in", peer="tor", limit="1", after=first["prefix"])
+    _, rest = fake.asks("/v1/rib-in", peer="tor", after=second["prefix"])
+    assert [first["prefix"], second["prefix"], rest] == ["10.7.0.0/16", "10.8.0.0/16", []]
+
+
+def test_what_a_peer_is_told_is_shown_and_what_it_is_not_told_has_its_reason():
+    fake = told()
+    _, (row,) = fake.asks("/v1/rib-out", peer="tor")
+    assert (row["prefix"], row["from"], row["rules"]) == ("10.244.1.0/24", "local", ["p/yes"])
+    assert row["attributes"]["as_path"] == "64512"
+    _, rejected = fake.asks("/v1/rib-out", peer="tor", rejected="1")
+    assert {r["reason"] for r in rejected} == {"it came from this peer"}
+
+
+def test_asking_for_an_unknown_peer_says_which_there_are():
+    status, answer = told().asks("/v1/rib-in", peer="tro")
+    assert (status, answer["error"]) == (
+        400,
+        "there is no peer 'tro' on this node (there is: peer/tor)",
+    )
+
+
+def test_the_effective_configuration_says_what_applies_to_each_peer():
+    _, answer = told().asks("/v1/config", effective="1")
+    assert answer["effective"]["peers"]["peer/tor"] == {
+        "kind": "external",
+        "accept": "none",
+        "acceptPrefixes": [],
+        "import": "p",
+        "announce": ["ownPods", "service"],
+        "export": "p",
+        "nextHop": "auto",
+        "passOn": False,
+    }
+
+
+def test_why_names_the_rules():
+    _, answer = told().asks("/v1/why", target="10.8.0.1")
+    assert "import rules that it met: p/yes" in answer["story"]
+    assert answer["paths"][0]["rules"] == ["p/yes"]
+
+
+def test_rejected_prefixes_are_counted_by_reason():
+    fake = told()
+    (state,) = fake.routing.peers.values()
+    assert rejected(state) == {Why.POLICY: 1}

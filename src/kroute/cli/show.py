@@ -22,6 +22,7 @@ WHAT = (
     "status",
     "pods",
     "services",
+    "rib",
 )
 
 
@@ -30,10 +31,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("show", help="look at the running daemon")
     parser.add_argument("what", choices=WHAT)
     parser.add_argument(
-        "name", nargs="?", default="", help="peer: its name, such as tor1 or node/n2"
+        "of",
+        nargs="*",
+        metavar="NAME",
+        help="peer NAME: its name, such as tor1 or node/n2; rib in|out NAME: what it has told, or is told",
     )
     parser.add_argument(
-        "--rejected", action="store_true", help="routes: the paths not used, and why"
+        "--rejected", action="store_true", help="routes, rib: the paths not used or told, and why"
+    )
+    parser.add_argument("--limit", type=int, default=1000, help="rib: so many prefixes at most")
+    parser.add_argument("--after", metavar="PREFIX", help="rib: only prefixes behind this one")
+    parser.add_argument(
+        "--effective", action="store_true", help="config: also the defaults that apply to each peer"
     )
     parser.add_argument(
         "--all", action="store_true", help="services: also addresses that nobody asked to announce"
@@ -50,27 +59,47 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
-    if (args.what == "peer") != bool(args.name):
-        print("kroute show: `show peer NAME` needs a name, and nothing else does", file=sys.stderr)
+    question = _question(args)
+    if question is None:
+        usage = "`show peer NAME` and `show rib in|out NAME` need a name, and nothing else does"
+        print(f"kroute show: {usage}", file=sys.stderr)
         return USAGE
-    rejected = args.what == "routes" and args.rejected
-    asked = {"rejected": rejected, "all": args.what == "services" and args.all}
-    query = {key: "1" for key, wanted in asked.items() if wanted}
-    if args.name:
-        query["name"] = args.name
+    resource, view, query = question
     try:
-        answer = ask(args.socket, args.what, **query)
+        answer = ask(args.socket, resource, **query)
     except Unreachable as error:
         print(f"kroute show: {error}", file=sys.stderr)
         return UNREACHABLE
     if args.what == "peer" and "known" in answer:
         known = ", ".join(answer["known"]) or "none"
-        print(f"kroute show: no peer {args.name} (there are: {known})", file=sys.stderr)
+        print(f"kroute show: no peer {args.of[0]} (there are: {known})", file=sys.stderr)
         return NO
     if args.what == "config" and args.output != "json":
         _mark_trial(args.socket)
-    print(render("rejected" if rejected else args.what, answer, args.output), end="")
+    print(render(view, answer, args.output), end="")
+    if view == "rib" and len(answer) == args.limit:
+        more = f"there may be more: --after {answer[-1]['prefix']}, or a greater --limit"
+        print(f"kroute show: {more}", file=sys.stderr)
     return OK
+
+
+def _question(args: argparse.Namespace) -> tuple[str, str, dict[str, str]] | None:
+    """What to ask for, the table that shows it, and the details; None where the arguments do not fit."""
+    flags = {
+        "rejected": args.rejected and args.what in ("routes", "rib"),
+        "all": args.all and args.what == "services",
+        "effective": args.effective and args.what == "config",
+    }
+    query = {key: "1" for key, wanted in flags.items() if wanted}
+    match args.what, args.of:
+        case "rib", [("in" | "out") as way, peer]:
+            after = {"after": args.after} if args.after else {}
+            return f"rib-{way}", "rib", {**query, **after, "peer": peer, "limit": str(args.limit)}
+        case "peer", [name]:
+            return "peer", "peer", {"name": name}
+        case what, [] if what not in ("rib", "peer"):
+            return what, "rejected" if "rejected" in query else what, query
+    return None
 
 
 def _mark_trial(path: str) -> None:

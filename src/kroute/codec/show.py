@@ -53,6 +53,15 @@ def _several(names: Sequence[str]) -> str:
     return text(list(names)) if len(names) <= 3 else f"{len(names)} peers"
 
 
+def _attributes(row: Row) -> str:
+    return ", ".join(f"{name} {value}".rstrip() for name, value in row["attributes"].items())
+
+
+def _changed(row: Row) -> str:
+    changes = row.get("changed", {}).items()
+    return ", ".join(f"{name} {text(a)} -> {text(b)}" for name, (a, b) in changes) or "-"
+
+
 VIEWS: Final[Mapping[str, Sequence[Column]]] = {
     "peers": (
         ("PEER", _key("name")),
@@ -78,6 +87,16 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
         ("PREFIX", _key("prefix")),
         ("FROM", _key("from")),
         ("NEXT HOP", _key("nexthop")),
+        ("RULE", _key("rule")),
+        ("WHY NOT", _key("reason")),
+    ),
+    "rib": (
+        ("PREFIX", _key("prefix")),
+        ("FROM", _key("from")),
+        ("ATTRIBUTES", _attributes),
+        ("ORIGIN", _key("origin")),
+        ("RULES", _key("rules")),
+        ("CHANGED", _changed),
         ("WHY NOT", _key("reason")),
     ),
     "nodes": (

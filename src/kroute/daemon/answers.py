@@ -15,6 +15,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kroute import __version__
+from kroute.codec.bgp.text import render
 from kroute.codec.config import plain
 from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
@@ -24,8 +25,9 @@ from kroute.model.fib import FibState, Nexthops
 from kroute.model.net import Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.topology import Role
-from kroute.plan import queries
+from kroute.plan import queries, tables
 from kroute.plan.peer_page import find, peer_page
+from kroute.plan.policy.assemble import effective_rules
 from kroute.plan.service_queries import services
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ KERNEL_PATIENCE = 10.0
 LONGEST_SILENCE = 30.0
 """Seconds without a turn of the event loop after which the daemon is not healthy."""
 
+MOST_ENTRIES = 100_000
+"""Entries of a table in one answer at most."""
+
 READINGS = 5
 """Attempts at an answer while the tables move under the reader."""
 
@@ -56,6 +61,8 @@ class Desk:
                 queries.peers(daemon.routing, daemon.clock(), daemon.control.desired.roles)
             ),
             "peer": self._peer,
+            "rib-in": lambda q: self._rib(q, outward=False),
+            "rib-out": lambda q: self._rib(q, outward=True),
             "routes": lambda q: list(queries.routes(daemon.routing, rejected="rejected" in q)),
             "nodes": lambda _q: list(
                 queries.nodes(daemon.control.observed, daemon.control.desired, daemon.routing)
@@ -69,7 +76,7 @@ class Desk:
                 )
             ),
             "fib": lambda _q: self.fib(),
-            "config": lambda _q: plain(daemon.control.observed.config),
+            "config": lambda q: self._config("effective" in q),
             "problems": lambda _q: [asdict(p) for p in self.problems()],
             "status": lambda _q: self.status(),
             "pods": lambda _q: daemon.kni.pods() if daemon.kni is not None else [],
@@ -231,6 +238,25 @@ class Desk:
         asked = asyncio.run_coroutine_threadsafe(self._daemon.speaker.counters(session[0]), loop)
         return asked.result(KERNEL_PATIENCE)
 
+    def _config(self, effective: bool) -> dict[str, Any]:
+        """The configuration in force; with what follows from it for each peer of this node if asked for."""
+        config = self._daemon.control.observed.config
+        found: dict[str, Any] = plain(config)
+        if effective:
+            peers = {name: s.peer for name, s in list(self._daemon.routing.peers.items())}
+            found["effective"] = {"peers": effective_rules(config, peers)}
+        return found
+
+    def _rib(self, query: Mapping[str, str], *, outward: bool) -> list[dict[str, Any]]:
+        """A page of a peer's table."""
+        routing = self._daemon.routing
+        state = tables.find_peer(routing, query.get("peer", ""))
+        after = ip_network(query["after"]) if query.get("after") else None
+        limit = int(query.get("limit", "1000"))
+        page = tables.Page(after, min(max(limit, 1), MOST_ENTRIES), "rejected" in query)
+        found = tables.rib_out(routing, state, page) if outward else tables.rib_in(state, page)
+        return [_entry(entry) for entry in found]
+
     def _why(self, query: Mapping[str, str]) -> dict[str, Any]:
         daemon = self._daemon
         prefix = ip_network(query.get("target", ""), strict=False)
@@ -270,6 +296,25 @@ def _role(role: Role | None) -> str:
     if role is None:
         return ""
     return f"{role.duty.value} ({role.why})" if role.why else role.duty.value
+
+
+def _entry(entry: tables.Entry) -> dict[str, Any]:
+    """A line of a peer's table: attributes in words, and which of them policy has changed."""
+    before = render(entry.before)
+    after = before if entry.after is None else render(entry.after)
+    names = [n for n in {**before, **after} if before.get(n) != after.get(n)]
+    return {
+        "prefix": str(prefix_of(entry.family, entry.nlri)),
+        "family": entry.family.label,
+        "from": entry.source,
+        "accepted": entry.after is not None,
+        "attributes": after,
+        "changed": {n: [before.get(n, ""), after.get(n, "")] for n in names},
+        "origin": entry.origin.value,
+        "rules": list(entry.rules),
+        "why": entry.reason.why.value if entry.reason else "",
+        "reason": entry.reason.text if entry.reason else "",
+    }
 
 
 def _fib_status(state: FibState | None) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
 from kroute.plan.origin import origin_check
 from kroute.plan.policy import Classes, PeerRules, Self, quad
 from kroute.plan.policy.assemble import Rulebook
+from kroute.plan.policy.compile import within
 from kroute.plan.resolve import Resolver
 from kroute.plan.transition import Transition, transition
 
@@ -122,7 +123,9 @@ class Control:
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
         if desired.complete:
             # Else the last known truth stays: a list that lacks us says nothing about others either.
-            routing.set_classes(Classes(me=self.observed.me, owners=desired.owners))
+            services = within(self.observed.config.services.ranges)
+            classes = Classes(me=self.observed.me, owners=desired.owners, services=services)
+            routing.set_classes(classes)
         routing.set_peers(peers, self._rules(peers), now)
         routing.set_holds(self.transition.holds)
         if desired.complete:

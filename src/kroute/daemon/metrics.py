@@ -18,6 +18,8 @@ from kroute.daemon.kni import metrics as kni_metrics
 from kroute.model.net import Family
 from kroute.plan import queries
 from kroute.plan.origin_report import tally
+from kroute.plan.peers import PeerState
+from kroute.plan.tables import rejected
 
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
@@ -93,6 +95,7 @@ class _Reader(Collector):
             faults.add_metric(name, p.faults)
             over.add_metric(name, sum(p.adj_in.over.values()))
         yield from (up, received, flaps, faults, over)
+        yield _rejected(peers)
 
     def _services(self) -> Iterator[Metric]:
         control = self._daemon.control
@@ -169,6 +172,16 @@ class _Reader(Collector):
         yield _count(
             "kroute_fib_overruns", "Event losses that led to a comparison.", state.overruns
         )
+
+
+def _rejected(peers: Iterable[PeerState]) -> Metric:
+    metric = GaugeMetricFamily(
+        "kroute_paths_rejected", "Announced prefixes not used.", labels=["peer", "reason"]
+    )
+    for state in peers:
+        for why, count in rejected(state).items():
+            metric.add_metric([state.peer.name, why.value], count)
+    return metric
 
 
 def _one(name: str, words: str, value: float, **labels: str) -> Metric:

@@ -283,6 +283,8 @@ def _tell(
     for path, used, reason in explain(routing.rib.rivals(family, nlri), routing.rib.legs):
         what = "used" if used else "not used"
         story.append(f"{found} from {path.describe()}: {what}, {reason.text}")
+        if path.outcome.rules:
+            story.append(f"import rules that it met: {', '.join(path.outcome.rules)}")
         story += _origin(path, reason)
         paths.append(
             {
@@ -292,6 +294,7 @@ def _tell(
                 "used": used,
                 "origin": path.outcome.origin.value,
                 "why": reason.why.value,
+                "rules": list(path.outcome.rules),
                 "reason": reason.text,
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from kroute.model.bgp import Asn, Peer, PeerKind, PeerName
 from kroute.model.config import Accept, Config, PeerConfig
@@ -12,10 +13,41 @@ from kroute.model.peering import effective_peers
 from kroute.model.policies import NexthopRule, PolicyConfig
 from kroute.plan.policy import UNRULED, ExportWish, ImportRules, PeerRules, acceptance
 from kroute.plan.policy.compile import Bound, compiled, hosts
+from kroute.plan.policy.exports import OWN
 from kroute.plan.policy.imports import EVERYTHING, Acceptance
 from kroute.plan.policy.rules import Policy
 
 Owners = Mapping[tuple[Family, Nlri], str]
+
+
+def effective_rules(config: Config, peers: Mapping[PeerName, Peer]) -> dict[str, dict[str, Any]]:
+    """What applies to each peer, defaults filled in, in the words of the configuration file."""
+    explicit = {peer.name: peer for peer in effective_peers(config.peering)}
+    return {
+        name: _effective(config, peer, explicit.get(peer.configured))
+        for name, peer in sorted(peers.items())
+    }
+
+
+def _effective(config: Config, peer: Peer, wanted: PeerConfig | None) -> dict[str, Any]:
+    external = peer.kind is PeerKind.EXTERNAL
+    announce = None if wanted is None else wanted.announce
+    if announce is None and external:
+        announce = tuple(sorted(OWN))
+    peering = config.peering
+    imports = peering.import_ if wanted is None else wanted.import_
+    exports = peering.export if wanted is None else wanted.export
+    hop = (wanted.next_hop if wanted else None) or NexthopRule.AUTO
+    return {
+        "kind": peer.kind.value,
+        "accept": ((wanted.accept if wanted else None) or Accept.NONE).value if external else "all",
+        "acceptPrefixes": [str(p) for p in (wanted.accept_prefixes if wanted else None) or ()],
+        "import": imports or "",
+        "announce": "all that iBGP passes on" if announce is None else [c.value for c in announce],
+        "export": exports or "",
+        "nextHop": hop.value,
+        "passOn": bool(wanted and wanted.pass_on),
+    }
 
 
 class Rulebook:
@@ -26,6 +58,7 @@ class Rulebook:
         self._names = config.community_names
         self._policies = {policy.name: policy for policy in config.policies}
         self._explicit = {peer.name: peer for peer in effective_peers(config.peering)}
+        self._service_ranges = config.services.ranges
         self._nodes = nodes
         self._owners = owners
         self._made: list[Policy] = []
@@ -74,7 +107,7 @@ class Rulebook:
             accept,
             named=frozenset((family_of(p), nlri_of(p)) for p in prefixes),
             owners=self._owners if accept is Accept.POD_CIDRS else {},
-            hosts=hosts(prefixes),
+            hosts=hosts((*prefixes, *self._service_ranges)),
         )
 
     def _policy(
