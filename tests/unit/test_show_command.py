@@ -1,0 +1,57 @@
+"""`kroute show`: what it asks the daemon, and what it says of questions that make no sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kroute.cli import OK, USAGE, main, show
+
+ROW = {"prefix": "10.1.0.0/16", "from": "peer/tor", "attributes": {"origin": "igp"}}
+ASKED = [
+    ("rib in tor", "rib-in", {"peer": "tor", "limit": "1000"}),
+    (
+        "rib out tor --rejected --limit 1 --after 10.0.0.0/8",
+        "rib-out",
+        {"peer": "tor", "limit": "1", "after": "10.0.0.0/8", "rejected": "1"},
+    ),
+    ("routes --rejected", "routes", {"rejected": "1"}),
+    ("config --effective -o json", "config", {"effective": "1"}),
+    ("peers --rejected --effective", "peers", {}),
+]
+
+
+@pytest.mark.parametrize(("line", "resource", "query"), ASKED, ids=[a[0] for a in ASKED])
+def test_a_command_asks_one_question(
+    line: str, resource: str, query: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    found: list[tuple[str, dict[str, str]]] = []
+
+    def ask(_path: str, resource: str, **query: str) -> list[Any]:
+        found.append((resource, query))
+        return []
+
+    monkeypatch.setattr(show, "ask", ask)
+    assert main(["show", *line.split()]) == OK
+    assert found == [(resource, query)]
+
+
+@pytest.mark.parametrize(
+    "line", ["rib", "peer", "peer a b", "rib in", "rib sideways tor", "rib in a b", "routes tor"]
+)
+def test_a_question_that_makes_no_sense_shows_the_usage(
+    line: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["show", *line.split()]) == USAGE
+    assert "show rib in|out NAME" in capsys.readouterr().err
+
+
+def test_a_full_page_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(show, "ask", lambda _path, _what, **_query: [ROW])
+    assert main(["show", "rib", "in", "tor", "--limit", "1"]) == OK
+    out, err = capsys.readouterr()
+    assert "10.1.0.0/16" in out
+    assert "--after 10.1.0.0/16" in err
