@@ -52,6 +52,8 @@ class Mesh:
         self.bed, self.kind, self.size = bed, kind, size
         self.peering: dict[str, Any] = {}
         """The part of that name of kroute's configuration."""
+        self.seeding = False
+        """Whether kroute routes by the inventory before sessions tell: off, where it is sessions that are measured."""
         self.nodes = self._wire()
         self.protocol = 201 if kind == "kroute" else 12
         self.kernels = [Kernel(n, self.protocol) for n in self.nodes]
@@ -100,7 +102,7 @@ class Mesh:
         text = {
             "nodeName": f"n{number}",
             "inventory": inventory,
-            "bgp": {"asn": ASN},
+            "bgp": {"asn": ASN, "seeding": {"enabled": self.seeding}},
             "peering": self.peering,
             "cni": {"enabled": False},
             "http": {"enabled": False},

@@ -34,6 +34,7 @@ BENCHES = {
     "rib_in": ("rib-in",),
     "mesh": ("mesh",),
     "switch": ("switch",),
+    "restart": ("restart",),
     "stall": ("stall",),
     "egress": ("egress", "idle"),
     "memory": ("memory",),

@@ -26,6 +26,7 @@ TITLES = {
     "fib": "The FIB driver alone",
     "mesh": "A mesh of ten nodes",
     "switch": "A mesh becomes reflectors and clients, and back, under traffic",
+    "restart": "All nodes of a mesh restart at once",
     "stall": "While 100 000 prefixes arrive",
     "memory": "Memory of a node, daemon and speaker (PSS)",
     "egress": "Telling 50 peers 10 000 prefixes",

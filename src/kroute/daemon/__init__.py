@@ -22,6 +22,7 @@ from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.daemon.door import Door
 from kroute.daemon.keyring import Keyring
+from kroute.daemon.leftovers import release
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
 from kroute.drivers import loopback, systemd
@@ -51,7 +52,6 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
-from kroute.plan.leftovers import Guard
 from kroute.plan.observe import Checked, ConfigChanged, KernelChanged, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
@@ -357,26 +357,12 @@ class Daemon:
         if not self.routing.waiting_for(now):
             self._in_sync()
         elif self.fib is not None and not self._was_in_sync:
-            self._release(self.fib)
+            release(self.fib, self.control.desired, self.routing)
         if not self._was_ready and not self.desk.missing():
             self._was_ready = True
             log.info("ready")
             with suppress(DriverError):
                 systemd.ready("forwarding")
-
-    def _release(self, fib: Fib) -> None:
-        """Let go what none of those for whom we wait can announce any more."""
-        desired = self.control.desired
-        if desired.vouched is None or not desired.complete:
-            return
-        guard = Guard(desired.vouched, self.routing.peers.values())
-        for family in () if guard.everything else Family:
-            gone = guard.releases(family, fib.leftovers(family), desired.owners)
-            if gone:
-                fib.release(family, gone)
-                log.info(
-                    "routes of an earlier life removed family=%s n=%d", family.label, len(gone)
-                )
 
     def _in_sync(self) -> None:
         """All that could be learned has been: what nobody announced may go, and we are no longer restarting."""

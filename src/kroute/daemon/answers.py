@@ -126,7 +126,7 @@ class Desk:
             missing.append("cni: the conflist is not written")
         patient = now - (control.complete_since or now) < PEER_PATIENCE
         for state in list(daemon.routing.peers.values()):
-            if patient and not (state.established or state.dispensable):
+            if patient and not state.established and not (state.away or state.dispensable):
                 missing.append(f"peers: {state.peer.name}: {queries.peer_reason(state)}")
         if daemon.fib is not None and not daemon.fib.state().synced:
             missing.append("fib: not in sync with the kernel")

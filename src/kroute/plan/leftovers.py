@@ -30,7 +30,7 @@ class Guard:
         states = list(peers)
         reflected = any(s.has_spoken and _reflects_for_us(s) for s in states)
         for state in states:
-            if not (state.has_spoken or state.away):
+            if state.is_silent:
                 self._add(vouched, state, reflected)
 
     def _add(self, vouched: Vouched, state: PeerState, reflected: bool) -> None:

@@ -109,6 +109,11 @@ class PeerState:
         return self.leaving or self.is_closed
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it has yet to tell its whole table, and is expected to."""
+        return not (self.has_spoken or self.away or self.dispensable)
+
+    @property
     def established(self) -> bool:
         """Whether the session is up."""
         return self.state is SessionState.ESTABLISHED
@@ -144,8 +149,8 @@ class PeerState:
         Reflectors that have just restarted themselves are not waited for (RFC 4724 §4.1): they may be waiting for us.
         Nor is a node that Kubernetes takes for dead, nor an external peer that is away.
         """
-        away = self.away or (self.peer.kind is PeerKind.EXTERNAL and not self.established)
-        if self.has_spoken or away or self.dispensable:
+        away = self.peer.kind is PeerKind.EXTERNAL and not self.established
+        if away or not self.is_silent:
             return False
         restart = self.negotiated.restart if self.established and self.negotiated else None
         return self.peer.kind is PeerKind.CLIENT or not (restart and restart.restarting)

@@ -324,7 +324,7 @@ class Routing:
         return silent + [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
-            if not (state.has_spoken or state.away or state.dispensable)
+            if state.is_silent
         ]
 
     # --- consequences ---------------------------------------------------------------------------------

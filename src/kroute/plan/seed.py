@@ -163,5 +163,5 @@ def _unheard_directly(
 def _unheard(names: Iterable[PeerName], peers: Mapping[PeerName, PeerState]) -> frozenset[Family]:
     """Families that some of these peers has yet to tell whole; none without a peer that could."""
     states = [state for name in names if (state := peers.get(name)) is not None]
-    present = [state for state in states if not state.away] or states
+    present = [s for s in states if not (s.away or s.dispensable)] or states
     return frozenset(f for s in present for f in s.peer.families if f not in s.heard)
