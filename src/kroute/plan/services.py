@@ -142,6 +142,7 @@ def _judged(
     counts = here.endpoints.get((service.key, family_of(address)), [0, 0, 0, 0])
     # KEP-1669: endpoints that terminate, but still serve, count where no ready one is left anywhere.
     local, total = (counts[0], counts[2]) if counts[2] else (counts[1], counts[3])
+    draining = bool(total) and not counts[2]
     verdict, reason = asked or _verdict(here, kind, address, policy, local, total)
     row = Announceable(
         prefix=prefix,
@@ -156,7 +157,11 @@ def _judged(
         via=prefix if verdict is Verdict.ANNOUNCED else None,
         created=service.created,
     )
-    return _aggregated(here, service, row) if row.is_announced else row
+    if not row.is_announced:
+        return row
+    if draining:
+        row = replace(row, reason=f"{row.reason}; none is ready, those that terminate still serve")
+    return _aggregated(here, service, row)
 
 
 def _verdict(
