@@ -8,13 +8,14 @@ Each entry is one of
 * **pods**: added (``pods``) or deleted (``delete-pods``) with the real CNI plugins;
 * a **ping** between pods, nodes and addresses, polled like a state;
 * a **no-loss** window: streams of pings run while the steps under ``during`` are performed, and none may be lost.
+* a **loss** window: the same where something must be lost: each stream is silent for ``silence`` seconds at most.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,15 @@ class Ping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoLoss:
-    """Streams at ``rate`` pings per second while ``during`` is performed; nothing may be lost."""
+    """Streams at ``rate`` pings per second while ``during`` is performed; nothing may be lost, or, where ``silence`` is
+    more than 0, none of them may be without a reply for longer than those seconds.
+    """
 
     description: str
     streams: Sequence[Ping]
     rate: float
     during: Sequence[Check]
+    silence: float = 0.0
 
 
 Check = State | Action | PodsStep | Ping | NoLoss
@@ -121,6 +125,7 @@ class _Reader:
             "delete-pods": self._delete_pods,
             "ping": self._ping,
             "no-loss": self._no_loss,
+            "loss": self._loss,
         }
 
     def error(self, at: str, what: str) -> None:
@@ -213,24 +218,36 @@ class _Reader:
         )
 
     def _no_loss(self, at: str, value: Any) -> NoLoss:
-        spec = self.mapping(at, value, "description no-loss")
-        inner = self.mapping(f"{at}.no-loss", spec["no-loss"], "streams rate during")
+        return self._window(at, value, "no-loss", "streams rate during")
+
+    def _loss(self, at: str, value: Any) -> NoLoss:
+        window = self._window(at, value, "loss", "streams rate during silence")
+        silence = value["loss"].get("silence") if isinstance(value["loss"], dict) else None
+        if not isinstance(silence, int | float) or not 0 < silence <= 60:
+            self.error(f"{at}.loss.silence", "want seconds, more than 0 and at most 60")
+            silence = 1
+        return replace(window, silence=float(silence))
+
+    def _window(self, at: str, value: Any, key: str, keys: str) -> NoLoss:
+        spec = self.mapping(at, value, f"description {key}")
+        at_key = f"{at}.{key}"
+        inner = self.mapping(at_key, spec[key], keys)
         streams = inner.get("streams")
         if not isinstance(streams, list) or not streams:
-            self.error(f"{at}.no-loss.streams", "want a list of at least one {from, to, family}")
+            self.error(f"{at_key}.streams", "want a list of at least one {from, to, family}")
             streams = []
         rate = inner.get("rate", DEFAULT_RATE)
         if not isinstance(rate, int | float) or not 1 <= rate <= 1000:
-            self.error(f"{at}.no-loss.rate", "want pings per second, 1 to 1000")
+            self.error(f"{at_key}.rate", "want pings per second, 1 to 1000")
             rate = DEFAULT_RATE
         return NoLoss(
             description=self._text(f"{at}.description", spec.get("description")),
             streams=tuple(
-                self._stream(f"{at}.no-loss.streams[{i}]", item, "", 0.0)
+                self._stream(f"{at_key}.streams[{i}]", item, "", 0.0)
                 for i, item in enumerate(streams)
             ),
             rate=float(rate),
-            during=tuple(self.checks(f"{at}.no-loss.during", inner.get("during"))),
+            during=tuple(self.checks(f"{at_key}.during", inner.get("during"))),
         )
 
     def _expectation(self, at: str, value: Any) -> Expectation:

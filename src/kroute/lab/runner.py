@@ -219,7 +219,9 @@ class Runner:
         except LabError as error:
             failure = error
         tallies = [stream.stop() for stream in streams]
-        complaints = [text for tally in tallies if (text := tally.complaint(window.rate))]
+        complaints = [
+            text for tally in tallies if (text := tally.complaint(window.rate, window.silence))
+        ]
         if failure or complaints:
             raise CheckFailed(*(failure.messages if failure else ()), *complaints)
         self.progress.done(f"{window.description}: {_summary(tallies)}")
@@ -236,8 +238,10 @@ class Runner:
 def _summary(tallies: Sequence[Tally]) -> str:
     """What the streams carried."""
     sent = sum(tally.sent for tally in tallies)
+    lost = sum(len(tally.missing) for tally in tallies)
     seconds = max((tally.seconds for tally in tallies), default=0.0)
-    return f"0 of {sent} pings lost in {seconds:.1f} s, {len(tallies)} streams"
+    silence = f", none silent for more than {max(t.silence for t in tallies):.1f} s" if lost else ""
+    return f"{lost} of {sent} pings lost in {seconds:.1f} s, {len(tallies)} streams{silence}"
 
 
 def _lines(result: Result) -> list[str]:

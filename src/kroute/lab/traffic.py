@@ -43,12 +43,14 @@ class Tally:
     missing: Sequence[int] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
 
-    def complaint(self, rate: float) -> str:
+    def complaint(self, rate: float, silence: float = 0.0) -> str:
         """Why this stream does not prove that nothing is lost; empty where it does.
 
-        ``rate`` is the wanted pings per second; half of them may be late on a busy machine.
+        ``rate`` is the wanted pings per second; half of them may be late on a busy machine. With a ``silence`` of
+        more than 0 pings may be lost, if the stream never is without a reply for longer than those seconds.
         """
-        if self.missing or self.errors:
+        lossless = not (self.missing or self.errors)
+        if not lossless and not 0 < self.silence <= silence:
             said = "".join(f"; {count} x {text}" for text, count in self.errors.items())
             lost = f"{len(self.missing)} of {self.sent} lost (numbers {ranges(self.missing)})"
             return f"{self.name}: {lost}, {self.silence:.2f} s without a reply{said}"

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
-from kroute.model.kernel import KernelState
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
@@ -55,7 +54,7 @@ def plan(observed: Observed) -> Desired:
     )
     arranged = TOPOLOGIES[observed.config.peering.topology](view)
     peers, peer_problems = _peers(view, arranged)
-    network, mtu = observed.config.cni, _uplink_mtu(me, observed.kernel)
+    network, mtu = observed.config.cni, _uplink_mtu(view, peers.values())
     links_known = observed.kernel is not None
     return Desired(
         peers=peers,
@@ -132,14 +131,18 @@ def _owners(nodes: Mapping[str, Node]) -> dict[tuple[Family, Nlri], str]:
     }
 
 
-def _uplink_mtu(me: Node, kernel: KernelState | None) -> int | None:
-    """MTU of the interface that holds one of the node's addresses."""
+def _uplink_mtu(view: View, peers: Iterable[Peer]) -> int | None:
+    """Least MTU of the interfaces that hold the node's addresses; where the loopback does, of those to its peers."""
+    kernel = view.kernel
     if kernel is None:
         return None
-    mtu = {link.index: link.mtu for link in kernel.links}
-    own = set(me.addresses)
-    found = [mtu[index] for index, held in kernel.addresses if held.ip in own and index in mtu]
-    return min(found) if found else None
+    mtu = {link.index: link.mtu for link in kernel.links if link.name != "lo"}
+    for own in (set(view.me.addresses), {p.local_address for p in peers if not p.interface}):
+        found = [mtu[index] for index, held in kernel.addresses if held.ip in own and index in mtu]
+        if found:
+            return min(found)
+    uplinks = {*explicit.unnumbered(view), *(p.interface for p in peers)}
+    return min((link.mtu for link in kernel.links if link.name in uplinks), default=None)
 
 
 def _own_node_missing(observed: Observed) -> tuple[Problem, ...]:

@@ -18,6 +18,7 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.reason import Reason
 from kroute.model.state import Desired, Observed
 from kroute.model.topology import Role
+from kroute.plan.clashes import clash_problems
 from kroute.plan.decision import explain
 from kroute.plan.origin_report import origin_problems
 from kroute.plan.paths import Multipath, Path, Selection
@@ -199,6 +200,7 @@ def problems(
     for state in routing.peers.values():
         found += _session_problems(state, now, patience)
         found += origin_problems(state)
+        found += clash_problems(routing, state, desired.owners)
     return tuple(sorted(found, key=lambda p: (p.severity, p.object, p.field, p.reason)))
 
 
