@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -139,3 +140,42 @@ def test_a_node_deleted_during_an_outage_goes_when_the_api_is_back(cluster: Clus
         cluster.start_api()
         a.has(*pods_of(2), timeout=OUTAGE)
     assert not a.peer("node/n3")
+
+
+def test_a_server_restored_without_its_nodes_costs_no_packet_and_is_told(cluster: Cluster) -> None:
+    a, b = cluster.node(1), cluster.node(2)
+    pods = cluster.site.pod(a, 10), cluster.site.pod(b, 10)
+    ready(a, b)
+    a.has(*pods_of(2))
+    kept = {name: cluster.kube.store.objects["nodes"]["", name] for name in ("n1", "n2")}
+    with nothing_lost((pods[0], "10.244.2.10"), (pods[1], "fd00:10:244:1::10")):
+        cluster.kube.stop("rst")
+        for name in kept:
+            cluster.kube.delete(name)
+        cluster.kube.store.compact()
+        cluster.start_api()
+        wait_for(
+            lambda: "lacks this node, n1" in a.problems().get("inventory", ""),
+            OUTAGE,
+            "the empty list to be doubted",
+        )
+        a.has(*pods_of(2))
+        for thing in kept.values():
+            cluster.kube.put(thing)
+        wait_for(lambda: not a.problems() and not b.problems(), OUTAGE, "the nodes' return")
+        a.has(*pods_of(2))
+        b.has(*pods_of(1))
+
+
+def test_a_stolen_podcidr_is_one_event_of_the_node_that_claims_it(cluster: Cluster) -> None:
+    a, b = cluster.node(1), cluster.node(2)
+    ready(a, b)
+    thief = copy.deepcopy(cluster.kube.store.objects["nodes"]["", "n2"])
+    thief["spec"]["podCIDRs"] = [*thief["spec"]["podCIDRs"], "0.0.0.0/1"]
+    cluster.kube.put(thief)
+    events = cluster.kube.store.objects["events"]
+    wait_for(lambda: events, 90, "the event, which n2 tells of itself")
+    (event,) = events.values()
+    assert event["involvedObject"]["name"] == "n2"
+    assert event["source"]["host"] == "n2"
+    assert "0.0.0.0/1 is too wide for one node" in event["message"]

@@ -50,6 +50,7 @@ class Resource:
 RESOURCES = {
     "nodes": Resource("v1", "Node", "/api/v1/nodes"),
     "services": Resource("v1", "Service", "/api/v1/services"),
+    "events": Resource("v1", "Event", "/api/v1/events"),
     "secrets": Resource("v1", "Secret", "/api/v1/secrets"),
     "endpointslices": Resource(
         "discovery.k8s.io/v1", "EndpointSlice", "/apis/discovery.k8s.io/v1/endpointslices"
@@ -409,6 +410,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
         self.kube.requests.append((self.command, url.path, query))
+        # Read whatever the answer will be, or it would be taken for the connection's next request.
+        self._said = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             self._hang()
             self._authenticate()
@@ -448,19 +451,26 @@ class _Handler(BaseHTTPRequestHandler):
                 watch = query.get("watch") in ("true", "1")
                 return (self._watch if watch else self._list)(name, resource, query)
             if path == resource.path and self.command == "POST":
-                return self._json(201, self._create(name, self._body()))
+                return self._json(201, self._create(name, self._body(), query))
             if path.startswith(f"{resource.path}/"):
                 return self._one(name, path.rpartition("/")[2])
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
     def _body(self) -> Object:
-        body: Object = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        body: Object = json.loads(self._said)
         return body
 
-    def _create(self, resource: str, thing: Object) -> Object:
+    def _create(self, resource: str, thing: Object, query: Query) -> Object:
         store, name = self.kube.store, thing["metadata"]["name"]
+        namespace = query.get(NAMESPACE, "")
+        if namespace != thing["metadata"].get("namespace", namespace):
+            raise Refused(
+                400, "BadRequest", "the namespace of the object does not match the request"
+            )
+        if resource == "events":
+            _validate_event(thing, namespace)
         with store.changed:
-            if ("", name) in store.objects[resource]:
+            if (namespace, name) in store.objects[resource]:
                 raise Refused(409, "AlreadyExists", f'{resource} "{name}" already exists')
             return store.put(resource, thing)
 
@@ -605,6 +615,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _end_stream(self) -> None:
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
+
+
+def _validate_event(event: Object, namespace: str) -> None:
+    """What the real server asks of a core/v1 Event (pkg/apis/core/validation, legacy events)."""
+    within = event["involvedObject"].get("namespace", "")
+    if within != namespace and not (within == "" and namespace in ("default", "kube-system")):
+        raise Refused(422, "Invalid", "involvedObject.namespace: does not match event.namespace")
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", event["metadata"]["name"]):
+        raise Refused(422, "Invalid", "metadata.name: a lowercase RFC 1123 subdomain")
 
 
 def _bare(item: Object) -> Object:

@@ -91,6 +91,7 @@ def test_the_service_account_may_read_nodes_and_services_and_nothing_else():
     assert of_kind("ClusterRole")["rules"] == [
         {"apiGroups": [""], "resources": ["nodes", "services"], "verbs": READ},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
     ]
     binding = of_kind("ClusterRoleBinding")
     assert binding["roleRef"]["name"] == of_kind("ClusterRole")["metadata"]["name"]

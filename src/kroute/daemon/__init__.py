@@ -25,6 +25,7 @@ from kroute.daemon.keyring import Keyring
 from kroute.daemon.leftovers import release
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
+from kroute.daemon.telling import writer_of
 from kroute.drivers import loopback, systemd
 from kroute.drivers.cni import CniDirectory
 from kroute.drivers.config_file import ConfigFile
@@ -188,6 +189,8 @@ class Daemon:
         await self.watcher.start()
         await self.speaker.start()
         tasks.append(group.create_task(self._follow_inventory(), name="inventory"))
+        if (writer := writer_of(self)) is not None:
+            tasks.append(group.create_task(writer.run(), name="events"))
         await self._serve_kni()
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()

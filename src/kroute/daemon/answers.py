@@ -156,6 +156,13 @@ class Desk:
             sorted({*found, *extra}, key=lambda p: (p.severity, p.object, p.field, p.reason))
         )
 
+    def problems_at_rest(self) -> tuple[Problem, ...]:
+        """The same for a thread that is not the event loop's; none while the tables change too quickly."""
+        try:
+            return unmoved(self.problems)
+        except DriverError:
+            return ()
+
     def fib_state(self) -> FibState | None:
         """How the kernel's table stands; None on a node that installs nothing."""
         return self._daemon.fib.state() if self._daemon.fib is not None else None

@@ -87,6 +87,8 @@ class KubernetesInventory:
     """Path of a kubeconfig; empty: the pod's service account, else $KUBECONFIG."""
     label_selector: str = ""
     """Only nodes with these labels, in Kubernetes' own selector syntax."""
+    events: bool = True
+    """Tell what is wrong with nodes and services as Kubernetes Events, once each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

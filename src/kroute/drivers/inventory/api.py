@@ -1,4 +1,4 @@
-"""GET requests to a Kubernetes API server: JSON answers, and watches as events. Blocking; for one thread."""
+"""Requests to a Kubernetes API server: JSON answers, watches as events, objects created. Blocking; for one thread."""
 
 from __future__ import annotations
 
@@ -76,7 +76,17 @@ class Api:
         Raises:
             ApiError: no answer, an error, or no JSON object.
         """
-        response = self._request(path, query, self.patience.answer)
+        return self._answer(path, self._request(path, query, self.patience.answer))
+
+    def create(self, path: str, thing: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object; as the server has it.
+
+        Raises:
+            ApiError: no answer, an error (409: it exists), or no JSON object.
+        """
+        return self._answer(path, self._request(path, {}, self.patience.answer, thing))
+
+    def _answer(self, path: str, response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
         try:
             body = response.read(LONGEST_ANSWER)
             answer = json.loads(body)
@@ -127,22 +137,28 @@ class Api:
                 pass  # it ended by itself just now
 
     def _request(
-        self, path: str, query: Mapping[str, str], silence: float
+        self,
+        path: str,
+        query: Mapping[str, str],
+        silence: float,
+        body: Mapping[str, Any] | None = None,
     ) -> urllib3.BaseHTTPResponse:
+        """GET, or POST where there is a body."""
         access = self._reach()
+        what: dict[str, Any] = {"fields": dict(query)} if body is None else {"json": body}
         try:
             response = self._pool.request(
-                "GET",
+                "GET" if body is None else "POST",
                 access.server.rstrip("/") + path,
-                fields=dict(query),
-                headers=_headers(access),
+                **what,
+                headers=_headers(access, body is not None),
                 timeout=urllib3.Timeout(connect=self.patience.connect, read=silence),
                 preload_content=False,
                 redirect=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ApiError(0, f"{access.server} does not answer: {_words(error)}") from error
-        if response.status != 200:
+        if response.status not in (200, 201):
             raise _refusal(response)
         return response
 
@@ -166,10 +182,12 @@ def _connections(access: Access) -> urllib3.PoolManager:
     return urllib3.PoolManager(retries=False, **extra)
 
 
-def _headers(access: Access) -> dict[str, str]:
+def _headers(access: Access, sends: bool) -> dict[str, str]:
     token = access.bearer()
-    authorization = {"Authorization": f"Bearer {token}"} if token else {}
-    return {"Accept": "application/json", "User-Agent": "kroute", **authorization}
+    more = {"Authorization": f"Bearer {token}"} if token else {}
+    if sends:
+        more["Content-Type"] = "application/json"
+    return {"Accept": "application/json", "User-Agent": "kroute", **more}
 
 
 def _words(error: Exception) -> str:
