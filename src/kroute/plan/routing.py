@@ -345,6 +345,10 @@ class Routing:
         effects.tells += self._ends(now)
         return effects
 
+    def export_rules(self, name: PeerName, negotiated: Negotiated) -> ExportRules:
+        """The rules of what a peer is told over a session; peers of equal rules are told alike."""
+        return self._rules(self.peers[name], negotiated)
+
     def passes_on_to(self, rules: ExportRules) -> bool:
         """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
         return bool(sources(rules, self._kinds, self._passed_on))

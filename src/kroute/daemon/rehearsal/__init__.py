@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kroute.codec.kubernetes import read_objects
-from kroute.daemon.rehearsal.cluster import Cluster, Setting
+from kroute.daemon.rehearsal.cluster import Cluster, Setting, Spread
 from kroute.daemon.rehearsal.compare import compare
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, InputError
@@ -18,10 +18,7 @@ from kroute.model.rehearsal import Caution, NodeReport, RehearsalReport
 from kroute.model.state import Observed
 from kroute.plan.observe import observe
 
-__all__ = ["Cluster", "Setting", "rehearse", "setting_of"]
-
-Spread = Callable[[Callable[[str], NodeReport], Sequence[str]], Iterable[NodeReport]]
-"""As :func:`map`: calls a function for each node, here or in several processes."""
+__all__ = ["Cluster", "Setting", "Spread", "rehearse", "setting_of"]
 
 
 def rehearse(
@@ -36,8 +33,8 @@ def rehearse(
 
     ``before`` None: there was nothing. ``progress`` is told what is being done, in words.
     """
-    old = _played(before, None, progress) if before is not None else None
-    new = _played(after, old, progress)
+    old = _played(before, None, progress, spread) if before is not None else None
+    new = _played(after, old, progress, spread)
     known = {*(old.nodes if old is not None else ()), *new.nodes}
     wanted = sorted(known if nodes is None else known & set(nodes))
     progress(f"comparing {len(wanted)} nodes")
@@ -45,10 +42,12 @@ def rehearse(
     return RehearsalReport(nodes=reports, cautions=_cautions(old, new, reports))
 
 
-def _played(setting: Setting, before: Cluster | None, progress: Callable[[str], None]) -> Cluster:
+def _played(
+    setting: Setting, before: Cluster | None, progress: Callable[[str], None], spread: Spread
+) -> Cluster:
     when = "now" if before is None else "afterwards"
     progress(f"planning {len(setting.observed.nodes)} nodes as they are {when}")
-    return Cluster(setting, before)
+    return Cluster(setting, before, spread)
 
 
 def _cautions(

@@ -8,15 +8,15 @@ is the state that a cluster comes to rest in, not the way there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from kroute.daemon.rehearsal.stage import Block, Stage, Voice, ends
+from kroute.daemon.rehearsal.stage import Between, Block, Stage, Voice, ends
 from kroute.model.bgp import Attributes, Negotiated, Peer, PeerKind, PeerName, PeerRestart
 from kroute.model.config import Config
 from kroute.model.kernel import KernelRoute, KernelState, Link
-from kroute.model.net import Address, Family, Nlri
+from kroute.model.net import Family, Nlri
 from kroute.model.node import Node
 from kroute.model.state import Observed
 from kroute.plan.sessions import router_id
@@ -92,32 +92,41 @@ class End(NamedTuple):
     """Whether this end takes the other for its reflector."""
 
 
-Between = tuple[Address, Address]
+class First(NamedTuple):
+    """What is known of a node that has planned and heard nobody."""
+
+    ends: dict[Between, End]
+    relays: bool
+    reflects: bool
+
+
+Spread = Callable[[Callable[[str], Any], Sequence[str]], Iterable[Any]]
+"""As :func:`map`: calls a function for each node, here or in several processes."""
 
 
 class Cluster:
-    """The nodes of a setting, settled. ``ends`` of a node are its ends of sessions, by own and other address."""
+    """The nodes of a setting, settled."""
 
-    def __init__(self, setting: Setting, before: Cluster | None = None) -> None:
+    def __init__(
+        self, setting: Setting, before: Cluster | None = None, spread: Spread = map
+    ) -> None:
         """``before``: the same cluster before a change, by which what was really heard is brought up to date."""
         self.setting = setting
         self._before = before
-        self.ends: dict[str, dict[Between, End]] = {}
-        self.reflectors: list[str] = []
-        """Nodes that have clients."""
-        self._at = {a: n.name for n in setting.observed.nodes.values() for a in n.addresses}
+        self._at = {a.packed: n.name for n in setting.observed.nodes.values() for a in n.addresses}
         self._stages: dict[str, Stage] = {}
+        self._kept = 0
+        names = list(setting.observed.nodes)
+        firsts = dict(zip(names, spread(self._first, names), strict=True))
+        self.ends: dict[str, dict[Between, End]] = {n: f.ends for n, f in firsts.items()}
+        """Each node's ends of sessions, by own and other address."""
+        self.reflectors = [name for name, first in firsts.items() if first.reflects]
+        """Nodes that have clients."""
         self._relays: dict[str, Stage] = {}
-        held = 0
-        for name in setting.observed.nodes:
-            stage = self._first(name)
-            held += len(stage.peers)
-            if any(p.kind is PeerKind.CLIENT for p in stage.peers.values()):
-                self.reflectors.append(name)
-            if stage.relays():
-                self._relays[name] = stage
-            if held <= KEPT:
-                self._stages[name] = stage
+        for name in (n for n, first in firsts.items() if first.relays):
+            stage = self._stages.pop(name) if name in self._stages else self._planned(name)
+            self._relays[name] = stage
+            self.ends[name] = _ends_of(stage)
         self._outsiders = _outside_reflectors(self)
         self._settle()
 
@@ -126,7 +135,7 @@ class Cluster:
         """All nodes."""
         return self.setting.observed.nodes
 
-    def node_at(self, address: Address) -> str:
+    def node_at(self, address: bytes) -> str:
         """The node that has an address; empty if none does."""
         return self._at.get(address, "")
 
@@ -142,14 +151,14 @@ class Cluster:
     def other_end(self, peer: Peer) -> End | None:
         """The other end of a session; None where the other side is known, and does not want it."""
         mine, theirs = ends(peer)
-        other = peer.node or self.node_at(peer.address)
+        other = peer.node or self.node_at(peer.address.packed)
         if not other:
             return self._outsiders.get(theirs, {}).get(mine)
         return self.ends.get(other, {}).get((theirs, mine))
 
     def is_played(self, peer: Peer) -> bool:
         """Whether the other side is a node, so that it is known what it wants."""
-        return bool(peer.node or self.node_at(peer.address))
+        return bool(peer.node or self.node_at(peer.address.packed))
 
     # --- telling --------------------------------------------------------------------------------------
 
@@ -158,20 +167,18 @@ class Cluster:
         stage.rise({n: self._agreed(stage.peers[n]) for n in stage.sessions()})
         return stage
 
-    def _first(self, name: str) -> Stage:
+    def _first(self, name: str) -> First:
+        """What a node tells before it has heard anybody. It is kept for later where there is room for all."""
         stage = self._planned(name)
-        self._note(stage)
-        return stage
-
-    def _note(self, stage: Stage) -> None:
-        """Remember what a node tells over each of its sessions."""
-        self.ends[stage.name] = {
-            ends(peer): _end(stage, name, peer) for name, peer in stage.peers.items()
-        }
+        self._kept += len(stage.peers)
+        if self._kept <= KEPT:
+            self._stages[name] = stage
+        clients = any(peer.kind is PeerKind.CLIENT for peer in stage.peers.values())
+        return First(_ends_of(stage), stage.relays(), clients)
 
     def _agreed(self, peer: Peer) -> Negotiated:
         """What both OPENs would agree on, taking the other side for one that can all that we can."""
-        node = self.nodes.get(peer.node or self.node_at(peer.address))
+        node = self.nodes.get(peer.node or self.node_at(peer.address.packed))
         if node is not None:
             their_id = router_id(self.setting.config(node.name).bgp, node)
         else:
@@ -206,7 +213,7 @@ class Cluster:
             for stage in self._relays.values():
                 self._hear(stage)
                 if stage.decide():
-                    self._note(stage)
+                    self.ends[stage.name] = _ends_of(stage)
                     changed = True
             if self._outsiders:
                 before, self._outsiders = self._outsiders, _outside_reflectors(self)
@@ -249,13 +256,13 @@ def said_by(end: End | None) -> dict[tuple[Family, Nlri], Attributes]:
     return end.voice.table(end.called) if end is not None else {}
 
 
-Outsiders = dict[Address, dict[Address, End]]
+Outsiders = dict[bytes, dict[bytes, End]]
 """Reflectors that are no nodes, by address, and what each tells which client."""
 
 
 def _outside_reflectors(cluster: Cluster) -> Outsiders:
     """Reflectors that are no nodes reflect as RFC 4456 §8 has it: what a client says, they tell all others."""
-    clients: dict[Address, list[tuple[Address, Between, str]]] = {}
+    clients: dict[bytes, list[tuple[bytes, Between, str]]] = {}
     for name, held in cluster.ends.items():
         for mine, theirs in held:
             if not cluster.node_at(theirs):
@@ -268,10 +275,10 @@ def _outside_reflectors(cluster: Cluster) -> Outsiders:
 
 
 def _reflected(
-    cluster: Cluster, address: Address, members: list[tuple[Address, Between, str]]
-) -> dict[Address, End]:
+    cluster: Cluster, address: bytes, members: list[tuple[bytes, Between, str]]
+) -> dict[bytes, End]:
     internal = [m for m in members if cluster.ends[m[2]][m[1]].reflected]
-    cluster_id = address.packed[-4:]
+    cluster_id = address[-4:]
     blocks = []
     for _, between, name in internal:
         node = cluster.nodes[name]
@@ -292,13 +299,17 @@ def _reflected(
     }
 
 
-def _end(stage: Stage, name: PeerName, peer: Peer) -> End:
-    return End(stage.voice(name), name, peer.asn, peer.local_asn, peer.kind is PeerKind.REFLECTOR)
+def _ends_of(stage: Stage) -> dict[Between, End]:
+    """What a node tells over each of its sessions."""
+    return {
+        ends(p): End(stage.voice(name), name, p.asn, p.local_asn, p.kind is PeerKind.REFLECTOR)
+        for name, p in stage.peers.items()
+    }
 
 
 def _quad(text: str) -> bytes:
     return bytes(map(int, text.split(".")))
 
 
-def _said(outsiders: Outsiders) -> dict[Address, list[tuple[Block, ...]]]:
+def _said(outsiders: Outsiders) -> dict[bytes, list[tuple[Block, ...]]]:
     return {a: [end.voice.blocks for end in found.values()] for a, found in outsiders.items()}

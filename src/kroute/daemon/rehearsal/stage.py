@@ -15,14 +15,14 @@ from kroute.codec.frames import SessionParameters
 from kroute.daemon.control import Control
 from kroute.daemon.keyring import Key, Keyring, Place
 from kroute.daemon.road import Road
-from kroute.drivers.speaker import Up
 from kroute.model.bgp import Attributes, Negotiated, Peer, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni
 from kroute.model.fib import Nexthops
-from kroute.model.net import Address, Family, Nlri
+from kroute.model.net import Family, Nlri
 from kroute.model.state import Observed
 from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.policy import ExportRules, quad
 from kroute.plan.routing import Routing
 from kroute.plan.services import with_services_known
 
@@ -89,6 +89,8 @@ class Stage:
         known = with_services_known(observed)
         self.control = Control(known, self.road, self._want, lambda: 0.0, NamedKeys())
         self.control.replan()
+        self._spokesmen: dict[PeerName, PeerName] = {}
+        """Each peer with a session, and who is told what it is told."""
         self._heard: dict[PeerName, Voice] = {}
         self._voices: dict[int, tuple[AdjRibOut, Voice]] = {}
 
@@ -113,13 +115,20 @@ class Stage:
     # --- what it tells and hears ----------------------------------------------------------------------
 
     def rise(self, agreed: Mapping[PeerName, Negotiated]) -> None:
-        """Sessions come up."""
-        held = self.road.sessions
-        self.road.on_events([Up(held[name][0], found) for name, found in agreed.items()])
+        """Sessions come up: of those whose peers are told alike the first one, for what it is told they all are."""
+        first: dict[ExportRules, PeerName] = {}
+        for name, found in agreed.items():
+            speaks_for = first.setdefault(self.routing.export_rules(name, found), name)
+            self._spokesmen[name] = speaks_for
+            self.routing.peers[name].adj_in.source.router_id = quad(found.router_id)
+        for name in first.values():
+            self.routing.session_up(name, agreed[name], 0.0)
+        self.road.flush()
 
     def voice(self, name: PeerName) -> Voice:
         """What a peer is told, but for what came from itself."""
-        out = self.routing.peers[name].out
+        spokesman = self._spokesmen.get(name)
+        out = self.routing.peers[spokesman].out if spokesman is not None else None
         if out is None:
             return SILENCE
         known = self._voices.get(id(out))
@@ -129,9 +138,10 @@ class Stage:
 
     def relays(self) -> bool:
         """Whether what it hears can change what it tells a node."""
+        heard_by_nodes = {s for n, s in self._spokesmen.items() if self.routing.peers[n].peer.node}
         return any(
-            state.out is not None and state.peer.node and self.routing.passes_on_to(state.out.rules)
-            for state in self.routing.peers.values()
+            out is not None and self.routing.passes_on_to(out.rules)
+            for out in (self.routing.peers[name].out for name in heard_by_nodes)
         )
 
     def hear(self, name: PeerName, voice: Voice, called: str) -> None:
@@ -196,6 +206,10 @@ def _blocks(out: AdjRibOut) -> tuple[Block, ...]:
     return tuple(Block(f, a, tuple(n), source) for (_, source), (f, a, n) in found.items())
 
 
-def ends(peer: Peer) -> tuple[Address, Address]:
+Between = tuple[bytes, bytes]
+"""The addresses of both ends of a session, in network order."""
+
+
+def ends(peer: Peer) -> Between:
     """Both ends of a session, ours first."""
-    return peer.local_address, peer.address
+    return peer.local_address.packed, peer.address.packed

@@ -1,0 +1,183 @@
+"""The rehearsal: what its parts promise beyond the pages in tests/scenarios/rehearsals."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from kroute.cli import main
+from kroute.cli import plan as command
+from kroute.codec.config import parse_config
+from kroute.codec.rehearsal import colours, report_text
+from kroute.daemon.rehearsal import Setting, rehearse
+from kroute.model.errors import KrouteError
+from kroute.model.node import Node
+from kroute.model.rehearsal import Change, RehearsalReport
+from kroute.model.state import Observed
+
+REFLECT = "peering: {topology: routeReflector, routeReflector: {nodes: [n01, n02]}}"
+MESH = "peering: {topology: fullMesh}"
+
+
+def nodes(count: int) -> dict[str, Node]:
+    return {
+        f"n{i:02}": Node(
+            name=f"n{i:02}",
+            addresses=(ip_address(f"192.0.2.{i}"),),
+            pod_cidrs=(ip_network(f"10.244.{i}.0/24"),),
+        )
+        for i in range(1, count + 1)
+    }
+
+
+def setting(text: str, count: int = 6) -> Setting:
+    known = nodes(count)
+    return Setting(observed=Observed(me="", config=parse_config(text), nodes=known, listed=True))
+
+
+def counted(report: RehearsalReport, change: Change) -> int:
+    return sum(len(s.peers) for n in report.nodes for s in n.sessions if s.change is change)
+
+
+def test_every_node_reaches_every_other_in_a_mesh_and_behind_reflectors() -> None:
+    for text in (MESH, REFLECT, "peering: {topology: none}"):
+        report = rehearse(None, setting(text))
+        found = {n.routes_after for n in report.nodes}
+        assert found == ({0} if "none" in text else {5}), text
+
+
+def test_work_divided_among_others_gives_the_same_report() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        divided = rehearse(setting(MESH), setting(REFLECT), spread=pool.map)
+    assert divided == rehearse(setting(MESH), setting(REFLECT))
+
+
+def test_work_divided_among_processes_gives_the_same_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "MANY", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1})
+    spread = command._spread(6)
+    assert spread is not map
+    whole = rehearse(setting(MESH), setting(REFLECT), spread=spread)
+    assert whole == rehearse(setting(MESH), setting(REFLECT))
+
+
+def test_some_nodes_are_reported_as_when_all_are() -> None:
+    whole = rehearse(setting(MESH), setting(REFLECT))
+    for name in ("n01", "n05"):
+        (alone,) = rehearse(setting(MESH), setting(REFLECT), [name]).nodes
+        assert alone == next(n for n in whole.nodes if n.node == name)
+
+
+def test_there_and_back_is_the_reverse() -> None:
+    there, back = (rehearse(setting(a), setting(b)) for a, b in ((MESH, REFLECT), (REFLECT, MESH)))
+    assert counted(there, Change.REMOVED) == counted(back, Change.ADDED) == 12
+    assert not [r for report in (there, back) for n in report.nodes for r in n.routes]
+
+
+def test_another_key_is_told_by_its_file_and_resets_nothing() -> None:
+    peer = "{{name: tor, address: 192.0.2.254, asn: 65001, passwordFile: /keys/{}}}"
+    texts = [f"peering: {{topology: none, peers: [{peer.format(k)}]}}" for k in ("old", "new")]
+    report = rehearse(setting(texts[0]), setting(texts[1]))
+    words = report_text(report)
+    assert "passwordFile /keys/old → /keys/new" in words
+    assert "password /keys" not in words
+    assert counted(report, Change.RESET) == 0
+
+
+def test_many_lines_are_counted_unless_all_are_asked_for() -> None:
+    report = rehearse(None, setting(MESH, 30))
+    short, full = report_text(report), report_text(report, full=True)
+    assert "and 21 more" in short
+    assert "n01, n02, n03, n04 and 26 more  (joins)   each; shown for n01:" in short
+    assert "and 21 more" not in full
+    assert len(full.splitlines()) > 30 * 30
+
+
+def test_colours_are_put_around_marks_alone() -> None:
+    report = rehearse(setting(MESH), setting("bgp: {holdTime: 9}\n" + MESH))
+    painted = report_text(report, paint=colours)
+    assert "\x1b[35m! 5 sessions" in painted or "\x1b[33m~ 5 sessions" in painted
+    assert "\x1b" not in report_text(report)
+
+
+# --- the command --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    items = [
+        {
+            "kind": "Node",
+            "metadata": {"name": n.name},
+            "spec": {"podCIDRs": [str(p) for p in n.pod_cidrs]},
+            "status": {"addresses": [{"type": "InternalIP", "address": str(n.addresses[0])}]},
+        }
+        for n in nodes(3).values()
+    ]
+    texts = {
+        "nodes": json.dumps({"kind": "List", "items": items}),
+        "old": MESH,
+        "new": "peering: {topology: none}",
+        "bad": "bgp: {asn: 0}\nnonsense: 1",
+        "none": "{}",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    return {name: str(tmp_path / name) for name in texts}
+
+
+def test_exit_codes_tell_nothing_something_and_danger(files: dict[str, str]) -> None:
+    base = ["plan", "--objects", files["nodes"], "--from-config", files["old"], "--config"]
+    assert main([*base, files["old"]]) == 0
+    assert main([*base, files["new"]]) == 4
+    assert main(["plan", "--objects", files["nodes"], "--config", files["old"]]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--objects", "nodes", "--config", "bad"], "nonsense"),
+        (["--objects", "none", "--config", "old"], "names no node"),
+        (["--objects", "/nowhere", "--config", "old"], "No such file"),
+        (["--from-config", "old", "--config", "new"], "--objects: is needed"),
+        (["--objects", "nodes", "--config", "old", "--node", "n9"], "no node is called n9"),
+        ([], "--config: is needed"),
+    ],
+)
+def test_an_input_that_cannot_be_used_is_refused_with_its_reason(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["plan", *(files.get(w, w) for w in words)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_daemon_is_exit_code_3(files: dict[str, str], tmp_path: Path) -> None:
+    assert main(["plan", "--config", files["new"], "--socket", str(tmp_path / "sock")]) == 3
+
+
+def test_the_report_is_stable_json(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["plan", "--objects", files["nodes"], "--from-config", files["old"]]
+    assert main([*base, "--config", files["new"], "--node", "n02", "-o", "json"]) == 4
+    report = json.loads(capsys.readouterr().out)
+    (node,) = report["nodes"]
+    assert node["sessions"] == [
+        {"change": "removed", "peers": ["node/n01", "node/n03"], "because": ["mesh, AS 64512"]}
+    ]
+    assert {c["code"] for c in report["cautions"]} == {"no-peer-left", "unreachable"}
+
+
+def test_an_observation_of_another_version_is_not_read() -> None:
+    from kroute.daemon.observation import read
+
+    with pytest.raises(KrouteError, match=r"the daemon is kroute 0\.0"):
+        read({"version": "0.0", "observed": {}, "heard": {}})
+    with pytest.raises(KrouteError, match="the daemon is kroute None"):
+        read([])
