@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from statistics import median
 from struct import pack
 
+from kroute.codec.config import parse_config
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, PeerName, SegmentType
 from kroute.model.config import Config, Peering, RouteReflector, Topology
 from kroute.model.kernel import KernelRoute, KernelState, Link
@@ -20,7 +21,8 @@ from kroute.model.net import Family, Nlri
 from kroute.model.node import Node
 from kroute.model.state import Observed
 from kroute.plan import plan
-from kroute.plan.policy import Self
+from kroute.plan.policy import ImportRules, Self
+from kroute.plan.policy.compile import Bound, compiled
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
 
@@ -137,6 +139,38 @@ def learned(prefixes: list[Nlri], per_block: int, peers: int = 1) -> float:
     return len(prefixes) * peers / took
 
 
+POLICY = """
+policies:
+- name: p
+  rules:
+  - {name: drained, match: {communities: ["64512:666"]}, then: reject}
+  - {name: far, match: {asPath: {minLength: 3}}, set: {localPref: 50}, then: next}
+  - {name: half, match: {prefixes: [{prefix: 20.0.0.0/8, ge: 24, le: 24}]}, set: {localPref: 200}, then: accept}
+  - {name: rest, match: {prefixes: [{prefix: 21.0.0.0/9, le: 24}]}, then: reject}
+"""
+
+
+def changed_policy(prefixes: list[Nlri], per_block: int) -> float:
+    """Milliseconds until a new import policy holds for all stored paths, and every prefix is decided anew."""
+    rib = Rib(ME, Resolver(KERNEL), legs=8)
+    table = source(1)
+    for position in range(0, len(prefixes), per_block):
+        path = rib.judge(table, attributes(position))
+        rib.learn(table, Family.IPV4, path, prefixes[position : position + per_block])
+    rib.decide()
+    policy = compiled(
+        parse_config(POLICY).policies[0], {}, Bound(names=frozenset(), prepend=Asn(64512))
+    )
+
+    def change() -> None:
+        rib.accept(table, ImportRules(policy=policy))
+        rib.decide()
+
+    took = timed(change)
+    assert 0 < len(rib.loc[Family.IPV4]) < len(prefixes)
+    return took * 1e3
+
+
 def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
     """One row for each measurement whose id contains ``only``: the median of ``runs``, and the spread."""
     reflecting = Config(
@@ -152,6 +186,8 @@ def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
         "rib/learn/packed/100k": ("routes/s", lambda: learned(prefixes, PACKED)),
         "rib/learn/distinct/100k": ("routes/s", lambda: learned(prefixes, 1)),
         "rib/learn/two-peers/100k": ("routes/s", lambda: learned(prefixes, PACKED, peers=2)),
+        "policy/import-change/100k": ("ms", lambda: changed_policy(prefixes, PACKED)),
+        "policy/import-change/distinct/100k": ("ms", lambda: changed_policy(prefixes, 1)),
     }
     for name, (unit, measure) in wanted.items():
         if only in name:

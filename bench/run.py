@@ -27,7 +27,7 @@ from harness.report import document, line, machine, progress, read, write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
-    "plan": ("plan", "rib/"),
+    "plan": ("plan", "rib/", "policy/"),
     "codec": ("codec",),
     "fib": ("fib",),
     "to_kernel": ("to-kernel", "withdraw"),

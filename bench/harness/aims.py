@@ -61,6 +61,7 @@ AIMS = (
     Aim(r"egress/(reflect|originate)/50", 50, most=True),
     Aim(r"idle/.*", 1.0, most=True),
     Aim(r"plan/.*5000.*", 100, most=True),
+    Aim(r"policy/import-change/.*", 2_000, most=True),
 )
 
 

@@ -127,6 +127,10 @@ class Bird(_Program):
             "local_pref": int(said["local_pref"]) if "local_pref" in said else None,
             "cluster_list": said.get("cluster_list", ""),
             "originator": said.get("originator_id", ""),
+            "med": said.get("med", ""),
+            "community": said.get("community", ""),
+            "ext_community": said.get("ext_community", ""),
+            "large_community": said.get("large_community", ""),
         }
 
 
@@ -221,6 +225,8 @@ class Frr(_Program):
             "next_hop": hops[0],
             "origin": path["origin"].lower(),
             "local_pref": path.get("locPrf"),
+            "med": path.get("metric"),
+            "community": path.get("community", {}).get("string", ""),
             "stale": bool(path.get("stale")),
         }
 

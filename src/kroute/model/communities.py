@@ -56,16 +56,12 @@ class CommunityPattern:
         self, standard: tuple[int, ...], extended: tuple[bytes, ...], large: tuple[Large, ...]
     ) -> bool:
         """Whether one of these communities is meant."""
-        return any(
-            self.names(c)
-            for c in (
-                extended
-                if isinstance(self.exact, bytes)
-                else standard
-                if isinstance(self.exact, int) or len(self.parts) == 2
-                else large
-            )
-        )
+        exact = self.exact
+        if exact is None:
+            return any(map(self.names, standard if len(self.parts) == 2 else large))
+        if isinstance(exact, int):
+            return exact in standard
+        return exact in (extended if isinstance(exact, bytes) else large)
 
     def names(self, community: Community) -> bool:
         """Whether a community is meant."""

@@ -106,7 +106,8 @@ class ImportRules:
         if not origins and isinstance(root, Verdict) and not self._asks_acceptance(root):
             return ((_outcome(path, root, UNASKED, None), nlris),)
         groups: dict[tuple[int, OriginVerdict, bool], tuple[Verdict, list[Nlri]]] = {}
-        asks_kind, accepted, kind = self.asks_kind, self.acceptance.names, OriginClass.EXTERNAL
+        asks_kind, accepted = self.asks_kind, self.acceptance.names
+        kind, refusal = OriginClass.EXTERNAL, self.acceptance.refusal()
         for nlri in nlris:
             said = origins.get(nlri, UNASKED)
             verdict = root
@@ -115,7 +116,6 @@ class ImportRules:
                 verdict = follow(verdict, Place(family, nlri, kind, said.state))
             taken = verdict.accepted is not None or accepted(family, nlri)
             groups.setdefault((id(verdict), said, taken), (verdict, []))[1].append(nlri)
-        refusal = self.acceptance.refusal()
         return [
             (_outcome(path, verdict, said, None if taken else refusal), some)
             for (_, said, taken), (verdict, some) in groups.items()

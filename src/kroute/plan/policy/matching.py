@@ -110,12 +110,11 @@ class BlockTest:
         return self.nexthops is None or _holds_address(self.nexthops, attributes.nexthop)
 
     def _has_community(self, attributes: Attributes) -> bool:
-        all_three = (
-            attributes.communities,
-            attributes.extended_communities,
-            attributes.large_communities,
-        )
-        return any(pattern.among(*all_three) for pattern in self.communities)
+        standard, large = attributes.communities, attributes.large_communities
+        extended = attributes.extended_communities
+        if not (standard or extended or large):
+            return False
+        return any(pattern.among(standard, extended, large) for pattern in self.communities)
 
 
 def _holds_address(prefixes: PrefixSet, address: bytes) -> bool:
