@@ -202,6 +202,15 @@ def test_a_prefix_that_is_named_may_come_from_outside_unless_it_is_our_own(
     assert said(prefix, TOR, OUTSIDE, known(of=of)).state is state
 
 
+def test_anycast_addresses_may_come_from_outside_one_by_one():
+    of = config(accept=Accept.ANYCAST, accept_prefixes=(ip_network("10.96.0.0/16"),))
+    observed = known(of=of)
+    assert said("10.96.7.7/32", TOR, OUTSIDE, observed).state is U
+    assert said("10.96.7.0/24", TOR, OUTSIDE, observed).state is X
+    assert said("10.97.0.1/32", TOR, OUTSIDE, observed).state is X
+    assert said("10.244.3.7/32", TOR, OUTSIDE, observed).state is X
+
+
 def test_a_podcidr_from_outside_that_leads_to_its_node_is_valid():
     assert said(PODS3, TOR, via("192.0.2.3")).state is V
     assert said("10.244.3.0/25", TOR, via("192.0.2.3")).state is X

@@ -12,7 +12,8 @@ from kroute.model.reason import Reason, Why
 from kroute.plan import resolve
 from kroute.plan.decision import ineligible
 from kroute.plan.paths import Multipath, Path
-from kroute.plan.policy import UNCHECKED, Acceptance, OriginVerdict, Self
+from kroute.plan.policy import UNCHECKED, Acceptance, ImportRules, OriginVerdict, Self
+from kroute.plan.policy.changes import concerned
 from support.routing import (
     BOTH,
     SELF,
@@ -469,3 +470,28 @@ def test_prefixes_of_one_block_and_one_outcome_share_one_path():
     node.learn(N2, attributes("192.0.2.2"), POD, OTHER)
     rib = node.routing.rib
     assert rib.rivals(V4, n(POD)) == rib.rivals(V4, n(OTHER))
+
+
+def test_a_change_of_what_is_accepted_is_judged_where_it_differs():
+    tor = peer(9, PeerKind.EXTERNAL)
+    node = listener(tor)
+    before, after = (
+        Acceptance(exact=frozenset((V4, n(p)) for p in some), words="pods")
+        for some in ([POD], [POD, OTHER])
+    )
+    node.want(tor, acceptances={tor.name: before})
+    node.up(tor)
+    node.learn(tor, attributes("192.0.2.9"), POD, OTHER, "203.0.113.0/24")
+    node.flush()
+    node.want(tor, acceptances={tor.name: after})
+    node.flush()
+    assert set(node.routes) == {POD, OTHER}
+    node.want(tor, acceptances={tor.name: before})
+    node.flush()
+    assert set(node.routes) == {POD}
+    few = concerned(ImportRules(acceptance=before), ImportRules(acceptance=after))
+    assert few is not None
+    assert few.among(V4, node.routing.peers[tor.name].adj_in.tables[V4]) == [n(OTHER)]
+    assert concerned(ImportRules(acceptance=before), ImportRules()) is None
+    other_words = replace(after, words="other words for it")
+    assert concerned(ImportRules(acceptance=before), ImportRules(acceptance=other_words)) is None

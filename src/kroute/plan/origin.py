@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from kroute.model.bgp import Attributes, Peer, PeerKind, SegmentType
-from kroute.model.config import Accept, Bgp, Config, OriginMode
+from kroute.model.config import Accept, Bgp, Config, OriginMode, PeerConfig
 from kroute.model.net import Family, Nlri, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers
@@ -32,6 +32,9 @@ from kroute.model.reason import Reason, Why
 from kroute.model.state import Observed
 from kroute.plan.asn import node_asn
 from kroute.plan.paths import Path
+from kroute.plan.policy.classes import NOTHING
+from kroute.plan.policy.compile import hosts
+from kroute.plan.policy.matching import PrefixSet
 from kroute.plan.policy.origin import UNASKED, UNCHECKED, OriginCheck, OriginVerdict
 from kroute.plan.ranges import NO_RANGES, Ranges
 from kroute.plan.sessions import router_id
@@ -53,6 +56,8 @@ class Trust:
     """What an external peer may say of ranges that are the cluster's: what its configuration names."""
 
     named: frozenset[Key] = frozenset()
+    hosts: PrefixSet = NOTHING
+    """Single addresses that `accept: anycast` takes."""
     default_route: bool = False
     pod_cidrs: bool = False
 
@@ -99,15 +104,18 @@ def truth(me: str, config: Config, nodes: Mapping[str, Node], owners: Mapping[Ke
         router_ids=_names((_quad(router_id(others, n)), n.name) for n in nodes.values()),
         asns=_single(config.bgp, nodes) if config.bgp.asn_label else {},
         cluster=frozenset((family_of(p), nlri_of(p)) for p in config.origin_check.cluster_ranges),
-        trusts={
-            p.name: Trust(
-                named=frozenset((family_of(n), nlri_of(n)) for n in p.accept_prefixes or ()),
-                default_route=p.accept in (Accept.DEFAULT_ROUTE, Accept.ALL),
-                pod_cidrs=p.accept is Accept.POD_CIDRS,
-            )
-            for p in effective_peers(config.peering)
-        },
+        trusts={p.name: _trust(p, config) for p in effective_peers(config.peering)},
         enforce=config.origin_check.mode is OriginMode.ENFORCE,
+    )
+
+
+def _trust(peer: PeerConfig, config: Config) -> Trust:
+    named, anycast = peer.accept_prefixes or (), peer.accept is Accept.ANYCAST
+    return Trust(
+        named=frozenset((family_of(n), nlri_of(n)) for n in named),
+        hosts=hosts((*named, *config.services.ranges)) if anycast else NOTHING,
+        default_route=peer.accept in (Accept.DEFAULT_ROUTE, Accept.ALL),
+        pod_cidrs=peer.accept is Accept.POD_CIDRS,
     )
 
 
@@ -238,7 +246,9 @@ class Origins:
 
     def _is_configured(self, peer: Peer, family: Family, nlri: Nlri) -> bool:
         trust = self._trust(peer)
-        return (family, nlri) in trust.named or (nlri == DEFAULT_ROUTE and trust.default_route)
+        if nlri == DEFAULT_ROUTE and trust.default_route:
+            return True
+        return (family, nlri) in trust.named or trust.hosts.holds(family, nlri)
 
     def _invalid(self, why: Why, family: Family, nlri: Nlri, held: Nlri, who: str) -> OriginVerdict:
         """The one verdict on all prefixes of an announcer that stand alike to a range of somebody else."""

@@ -26,6 +26,7 @@ from kroute.plan.policy import (
     Self,
     import_refusal,
 )
+from kroute.plan.policy.changes import concerned
 from kroute.plan.resolve import CONNECTED_METRIC, NOT_CONNECTED, Resolver
 
 BULK = 8
@@ -318,8 +319,8 @@ class Rib:
         """A peer's import rules changed: its stored announcements are judged by the new ones, no refresh needed."""
         if rules == rib.rules:
             return
-        rib.rules = rules
-        self.recheck(rib)
+        before, rib.rules = rib.rules, rules
+        self.recheck(rib, concerned(before, rules))
 
     def check_origins(self, ribs: Iterable[AdjRibIn], check: OriginCheck) -> None:
         """The origin check has new data: judge again the stored announcements that it may see differently."""
