@@ -51,9 +51,10 @@ class Rack:
         self.pod = site.pod(self.node, 10)
 
 
-def frr(site: Site, where: Namespace) -> Frr:
+def frr(site: Site, where: Namespace, *more: str) -> Frr:
     lines = " neighbor eth1 interface remote-as external\n neighbor eth1 timers connect 1\n"
     lines += " neighbor eth1 advertisement-interval 0\n"
+    lines += "".join(f" neighbor eth1 {words}\n" for words in more)
     for family in ("ipv4", "ipv6"):
         lines += (
             f" address-family {family} unicast\n  neighbor eth1 activate\n exit-address-family\n"
@@ -143,6 +144,25 @@ def test_frr_and_bird_are_found_at_the_ends_of_cables_and_carry_both_families(si
     rack.routers[1].ip("link set eth1 up")
     wait_for(lambda: up(node, "peer/up/eth1", "peer/up/eth2"), 20, "eth2 to be back")
     assert {p["name"]: p["flaps"] for p in node.ask("peers")}["peer/up/eth1"] == 0
+
+
+def test_a_cable_may_be_guarded_by_gtsm_and_a_password(site: Site) -> None:
+    rack = Rack(site)
+    key = site.folder / "key"
+    key.write_text("s3cret")
+    peer = {
+        **UPLINKS,
+        "ttlSecurity": 1,
+        "passwordFile": str(key),
+        "addressFrom": {"unnumbered": {"interfaces": ["eth1"]}},
+    }
+    rack.node.configure({"peering": {"peers": [peer]}})
+    router = frr(site, rack.routers[0], "ttl-security hops 1", "password s3cret")
+    rack.node.start()
+    wait_for(lambda: up(rack.node, "peer/up/eth1"), 20, "the guarded session")
+    knows(router, POD4)
+    rack.node.restart()
+    wait_for(lambda: up(rack.node, "peer/up/eth1"), 20, "the session after a restart")
 
 
 def test_an_external_peer_of_our_own_as_is_refused_and_says_why(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from itertools import combinations
 from typing import Any
 
@@ -39,6 +39,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.node import Node
 from kroute.model.problem import Problem
+from kroute.model.selection import AddressFrom, RemoteAs, Unnumbered
 from kroute.model.service import (
     AddressKind,
     CheckState,
@@ -55,10 +56,13 @@ from kroute.plan.observe import (
     ControlEvent,
     KernelChanged,
     Reported,
+    RoutersHeard,
     observe,
 )
 from support.routing import dual, kernel
 
+CABLES = AddressFrom(unnumbered=Unnumbered(interfaces=("eth1", "eth2")))
+HEARD = IPv6Address("fe80::9")
 NAMES = ["n1", "n2", "n3", "n10"]
 CIDRS = ["10.0.0.0/24", "10.0.1.0/24", "10.0.0.0/16", "10.0.1.128/25", "fd00:1::/64", "fd00::/16"]
 ADDRESSES = [a for i in (1, 2, 3) for a in dual(i)]
@@ -84,6 +88,7 @@ some_configs = st.builds(
                 (),
                 (PeerConfig(name="tor", address=ip_address("192.0.2.2"), asn=65001),),
                 (PeerConfig(name="tor", address=ip_address("2001:db8::99"), asn=64512),),
+                (PeerConfig(name="up", asn=RemoteAs.EXTERNAL, address_from=CABLES),),
             ]
         ),
     ),
@@ -93,6 +98,9 @@ some_kernels = st.sampled_from(
         KernelState(),
         kernel(),
         replace(kernel(), addresses=((1, ip_interface("192.0.2.1/24")),)),
+        replace(
+            kernel(), addresses=((1, ip_interface("fe80::1/64")), (2, ip_interface("fe80::2/64")))
+        ),
     ]
 )
 some_problems = st.lists(
@@ -202,6 +210,9 @@ one_event = st.one_of(
     one_node_event,
     some_configs.map(ConfigChanged),
     some_kernels.map(KernelChanged),
+    st.sampled_from([{}, {"eth1": (HEARD,)}, {"eth1": (HEARD,), "eth2": (HEARD,)}]).map(
+        RoutersHeard
+    ),
     st.builds(Reported, st.sampled_from(["cni", "fib"]), some_problems),
     some_problems.map(Problems),
     st.sampled_from([Stale("away"), Fresh()]),

@@ -305,5 +305,7 @@ def test_a_mesh_of_nodes_of_different_ases_gets_a_clear_answer():
     reasons = {p.object: p.reason for p in wanted.problems if p.field == "as"}
     assert "it is of AS 64701, while n2, n3, n4 and 3 more are of others" in reasons["node/n1"]
     assert "'64701x' is no AS number; it is ignored" in reasons["node/n8"]
-    alone = replace(seen, config=replace(seen.config, peering=Peering(topology=Topology.NONE)))
-    assert [p for p in plan(alone).problems if p.field == "as" and p.object == "node/n1"] == []
+    switch = PeerConfig(name="tor", asn=65001, address=ip_address("192.0.2.99"))
+    for peering in (Peering(topology=Topology.NONE), Peering(peers=(switch,))):
+        other = plan(replace(seen, config=replace(seen.config, peering=peering)))
+        assert [p for p in other.problems if p.field == "as" and p.object == "node/n1"] == []

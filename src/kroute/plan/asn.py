@@ -68,7 +68,9 @@ def remote_asn(wanted: RemoteAsn | None, ours: Asn, me: Node) -> Asn | str:
 
 
 def asn_problems(config: Config, me: Node, nodes: dict[str, Node]) -> Iterator[Problem]:
-    """Labels that hold no AS number; and nodes of other ASes than ours where a topology would have us peer."""
+    """Labels that hold no AS number; and nodes of other ASes than ours where a topology would have us peer, unless
+    explicit peers lead from AS to AS.
+    """
     bgp, key = config.bgp, config.bgp.asn_label
     if not key:
         return
@@ -78,7 +80,7 @@ def asn_problems(config: Config, me: Node, nodes: dict[str, Node]) -> Iterator[P
             if isinstance(found, str):
                 reason = f"{found}; it is ignored, AS {bgp.asn} (bgp.asn) holds"
                 yield Problem(object=f"node/{node.name}", field=key, reason=reason)
-    if config.peering.topology is not Topology.NONE:
+    if config.peering.topology is not Topology.NONE and not config.peering.peers:
         yield from _split(config, me, nodes)
 
 
@@ -94,7 +96,7 @@ def _split(config: Config, me: Node, nodes: dict[str, Node]) -> Iterator[Problem
         object=f"node/{me.name}",
         field=config.bgp.asn_label,
         reason=f"it is of AS {ours}, while {named}{more} are of others: topology {config.peering.topology.value} is "
-        "internal BGP, so there is no session with them. Give all nodes one AS, or use topology none and explicit "
-        "peers (switches) that lead from node to node",
+        "internal BGP, so there is no session with them. Give all nodes one AS, or configure explicit peers "
+        "(switches) that lead from one AS to the other",
         severity=Severity.ERROR,
     )

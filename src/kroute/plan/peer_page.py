@@ -51,7 +51,7 @@ def _configured(peer: Peer) -> Answer:
         "port": peer.port,
         "localAddress": str(peer.local_address),
         "localPort": peer.local_port,
-        "asn": peer.asn,
+        "asn": peer.asn or "external",
         "localAsn": peer.local_asn,
         "routerId": peer.router_id,
         "families": [f.label for f in peer.families],

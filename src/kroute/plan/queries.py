@@ -45,7 +45,7 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
         "role": f"{role.duty.value}: {role.why}" if role and role.why else "",
         "address": str(peer.address),
         "localAddress": str(peer.local_address),
-        "asn": negotiated.asn if negotiated else peer.asn,
+        "asn": negotiated.asn if negotiated else peer.asn or None,
         "state": state.state.value,
         "uptime": round(now - state.since, 1) if state.established else None,
         "families": [f.label for f in (negotiated.families if negotiated else peer.families)],
