@@ -31,11 +31,22 @@ from kroute.model.config import (
 from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.net import Family
 from kroute.model.problem import Problem
+from kroute.model.selection import AddressFrom, Gateways, Unnumbered
 from kroute.model.state import Observed
 from kroute.plan.observe import ConfigChanged, KernelChanged
 from support.daemon_road import Street
 from support.netns import until
-from support.routing import attributes, dual, kernel, n, negotiated, node
+from support.routing import (
+    attributes,
+    connected,
+    dual,
+    kernel,
+    kernel_route,
+    n,
+    negotiated,
+    node,
+    packed,
+)
 
 N1 = node(1, "10.244.1.0/24", addresses=dual(1))
 N2 = node(2, "10.244.2.0/24", addresses=dual(2))
@@ -389,3 +400,64 @@ def test_no_transition_begins_while_the_inventory_has_not_been_listed(desk: Desk
     desk.happens(ConfigChanged(Config(peering=Peering(topology=Topology.NONE))))
     assert set(desk.sessions) == {"node/n2", "node/n3"}
     assert desk.control.transition.holds == {}
+
+
+# --- peers that are found: each is a session of its own
+
+
+def gateways(*addresses: str) -> KernelChanged:
+    routes = [
+        kernel_route("0.0.0.0/0", gateway=packed(a), metric=i) for i, a in enumerate(addresses)
+    ]
+    return KernelChanged(kernel(connected("192.0.2.0/24"), *routes))
+
+
+def test_a_gateway_that_changes_changes_its_own_session_only(desk: Desk) -> None:
+    source = AddressFrom(default_gateway=Gateways())
+    desk.happens(ConfigChanged(with_peer(address=None, address_from=source)))
+    desk.happens(gateways("192.0.2.9", "192.0.2.8"), Listed((N1, N2)))
+    before = {name: desk.index(name) for name in desk.sessions}
+    assert set(before) == {"node/n2", "peer/tor/192.0.2.8", "peer/tor/192.0.2.9"}
+    desk.happens(gateways("192.0.2.7", "192.0.2.9"))
+    after = {name: desk.index(name) for name in desk.sessions}
+    assert set(after) == {"node/n2", "peer/tor/192.0.2.7", "peer/tor/192.0.2.9"}
+    assert {n for n in before if after.get(n) == before[n]} == {"node/n2", "peer/tor/192.0.2.9"}
+
+
+def test_an_annotation_that_changes_changes_the_sessions_it_names_only(desk: Desk) -> None:
+    def annotated(value: str) -> NodeChanged:
+        return NodeChanged(replace(N1, annotations={"tors": value}))
+
+    desk.happens(
+        ConfigChanged(with_peer(address=None, address_from=AddressFrom(annotation="tors")))
+    )
+    desk.begins(N1, N2)
+    assert desk.problems()["peer/tor addressFrom.annotation"].startswith(
+        "node n1 has no annotation"
+    )
+    desk.happens(annotated("192.0.2.9,192.0.2.8"))
+    before = {name: desk.index(name) for name in desk.sessions}
+    desk.happens(annotated("192.0.2.9,nonsense"))
+    after = {name: desk.index(name) for name in desk.sessions}
+    assert after == {name: before[name] for name in ("node/n2", "peer/tor/192.0.2.9")}
+    assert "'nonsense' is no IP address" in desk.problems()["peer/tor addressFrom.annotation"]
+
+
+def test_each_session_that_a_peer_stands_for_may_say_what_the_peer_may(desk: Desk) -> None:
+    desk.happens(ConfigChanged(with_peer(address=None, address_from=AddressFrom(annotation="tors"),
+                                         accept_prefixes=(ip_network("203.0.113.0/24"),))))  # fmt: skip
+    desk.begins(replace(N1, annotations={"tors": "192.0.2.9"}))
+    desk.up("peer/tor/192.0.2.9")
+    desk.announces("peer/tor/192.0.2.9", "203.0.113.0/24", "192.0.2.9", 65009)
+    assert set(desk.street.fib.routes[Family.IPV4]) == {n("203.0.113.0/24")}
+
+
+def test_cables_are_listened_to_once_the_plan_is_whole(desk: Desk) -> None:
+    wanted: list[frozenset[str]] = []
+    desk.control._want_routers = wanted.append
+    source = AddressFrom(unnumbered=Unnumbered(interfaces=("eth1", "eth9")))
+    desk.happens(ConfigChanged(with_peer(address=None, address_from=source)))
+    assert wanted == []
+    desk.begins(N1, N2)
+    assert wanted[-1] == {"eth1"}
+    assert "no router was heard on eth1 yet" in desk.street.routing.waiting_for(1.0)
