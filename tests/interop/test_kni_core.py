@@ -90,11 +90,11 @@ def test_c4_without_a_namespace_the_demo_s_generation_gets_ok_and_empty_later_on
 def test_c4_a_namespace_that_createnetwork_made_is_used_by_name(node):
     core = node.core()
     with node.node.entered():
-        path = core.create(CreateRequest(name="web", namespace="default")).netns_path
+        path = core.domains.create(CreateRequest(name="web", namespace="default")).netns_path
         asked = request(node.pod("x"), id="c1", isolation=None, name="web", namespace="default")
         reply = core.attach(asked, V.V006)
         assert reply.extradata["netns"] == path
-        core.delete(DeleteRequest(id="c1"))
+        core.domains.delete(DeleteRequest(id="c1"))
         clean(node, core)
     assert not (node.folder / "netns" / "kni-default-web").exists()
 
@@ -252,21 +252,23 @@ def test_c11_deletenetwork_detaches_first_and_leaves_foreign_namespaces(node):
     pod, core = node.pod("a"), node.core()
     with node.node.entered():
         core.attach(request(pod), V.V008)
-        core.delete(DeleteRequest(id=pod.name, netns_path=pod.path))
+        core.domains.delete(DeleteRequest(id=pod.name, netns_path=pod.path))
         clean(node, core)
-        core.delete(DeleteRequest(name="none", namespace="such"))
+        core.domains.delete(DeleteRequest(name="none", namespace="such"))
     pod.run(["true"])
 
 
 def test_c12_createnetwork_without_a_name_gives_a_unique_namespace_each_time(node):
     core = node.core()
     with node.node.entered():
-        paths = {core.create(CreateRequest()).netns_path for _ in range(3)}
+        paths = {core.domains.create(CreateRequest()).netns_path for _ in range(3)}
         assert len(paths) == 3
-        named = [core.create(CreateRequest(name="a", namespace="b")).netns_path for _ in range(2)]
+        named = [
+            core.domains.create(CreateRequest(name="a", namespace="b")).netns_path for _ in range(2)
+        ]
         assert named[0] == named[1]
         for path in (*paths, named[0]):
-            core.delete(DeleteRequest(netns_path=path))
+            core.domains.delete(DeleteRequest(netns_path=path))
     assert list((node.folder / "netns").glob("*")) == []
 
 

@@ -90,6 +90,30 @@ def test_a_pod_attached_through_kni_reaches_a_pod_of_another_node_by_bgp(site):
     assert "kroute_kni_attachments 1.0" in a.run("show", "pods").stdout or rows
 
 
+def test_pods_that_ask_for_it_are_announced_while_they_are_attached(site):
+    node, other = kni_node(site, 1, announcePods="annotated"), site.node(2)
+    for each in (node, other):
+        each.start()
+    ready(node)
+    asks, quiet = site.lab.namespace("asks"), site.lab.namespace("quiet")
+    podcidrs = {"10.244.1.0/24", "fd00:10:244:1::/64"}
+    with client(node) as wire:
+        wire.attach(quiet.name, quiet.path)
+        wire.attach(asks.name, asks.path, annotations={"kroute.io/announce": "true"})
+        own = {str(address) for address in wire.query(asks.name).ipconfigs["eth0"].ip}
+        other.has(*podcidrs, *own)
+        assert other.kernel()[min(own)] == {"192.0.2.1"}
+        node.restart(signal.SIGKILL)
+        ready(node)
+        other.established("node/n1")
+        other.has(*podcidrs, *own)
+        why = node.ask("why", target=f"{min(own)}/32")
+        assert "address of pod" in " ".join(why["story"])
+    with client(node) as wire:
+        wire.detach(asks.name)
+        other.has(*podcidrs)
+
+
 def test_a_kubelet_s_life_with_restarts_in_between(site):
     node = kni_node(site)
     node.start()

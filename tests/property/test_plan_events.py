@@ -13,7 +13,16 @@ from hypothesis import given, settings
 
 from kroute.model.bgp import Initiate
 from kroute.model.communities import Communities
-from kroute.model.config import Config, PeerConfig, Peering, RouteReflector, Topology, Transport
+from kroute.model.config import (
+    AnnouncePods,
+    Config,
+    Kni,
+    PeerConfig,
+    Peering,
+    RouteReflector,
+    Topology,
+    Transport,
+)
 from kroute.model.config_services import (
     Aggregate,
     Check,
@@ -48,13 +57,14 @@ from kroute.model.service import (
     Service,
     TrafficPolicy,
 )
-from kroute.model.state import Desired, Observed
+from kroute.model.state import AttachedPod, Desired, Observed
 from kroute.plan import plan
 from kroute.plan.observe import (
     Checked,
     ConfigChanged,
     ControlEvent,
     KernelChanged,
+    PodsAttached,
     Reported,
     RoutersHeard,
     observe,
@@ -77,6 +87,7 @@ some_nodes = st.builds(
 )
 some_configs = st.builds(
     Config,
+    kni=st.sampled_from([Kni(announce_pods=which) for which in AnnouncePods]),
     services=st.deferred(lambda: st.sampled_from([Services(), SERVICES])),
     peering=st.builds(
         Peering,
@@ -103,6 +114,13 @@ some_kernels = st.sampled_from(
         ),
     ]
 )
+some_pods = st.permutations(
+    [
+        AttachedPod(name="a/b", addresses=dual(7), asks=True),
+        AttachedPod(name="a/b", addresses=dual(8)[1:], asks=True),
+        AttachedPod(name="a/c", addresses=dual(9)[:1], asks=False),
+    ]
+).map(tuple)
 some_problems = st.lists(
     st.builds(Problem, object=st.sampled_from(["file/a", "file/b"]), reason=st.just("bad")),
     max_size=2,
@@ -216,6 +234,7 @@ one_event = st.one_of(
     st.builds(Reported, st.sampled_from(["cni", "fib"]), some_problems),
     some_problems.map(Problems),
     st.sampled_from([Stale("away"), Fresh()]),
+    some_pods.map(PodsAttached),
 )
 some_lists = st.lists(some_nodes, max_size=4, unique_by=lambda n: n.name).map(
     lambda nodes: Listed(tuple(nodes))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from kroute.model.config import Bgp, Cni, Config, PeerConfig, Peering
+from kroute.model.config import AnnouncePods, Bgp, Cni, Config, Kni, PeerConfig, Peering
 from kroute.model.inventory import Fresh, Listed, NodeChanged, NodeGone, Problems, Stale
 from kroute.model.kernel import KernelState
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
-from kroute.model.state import Desired, Observed
+from kroute.model.state import AttachedPod, Desired, Observed
 from kroute.plan import plan
 from kroute.plan.observe import ConfigChanged, KernelChanged, Reported, observe
 from support.routing import V4, V6, dual, kernel, n, node
@@ -52,6 +52,32 @@ def test_from_nodes_follow_peers_originations_conflist_and_owners():
     }
     assert found.complete
     assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        (AnnouncePods.NONE, set()),
+        (AnnouncePods.ANNOTATED, {"10.244.1.7/32", "fd00:1::7/128"}),
+        (AnnouncePods.ALL, {"10.244.1.7/32", "fd00:1::7/128", "10.244.1.8/32"}),
+    ],
+)
+def test_addresses_of_attached_pods_are_announced_as_configured(
+    which: AnnouncePods, expected: set[str]
+):
+    asking = (ip_address("10.244.1.7"), ip_address("fd00:1::7"))
+    pods = (
+        AttachedPod(name="default/web", addresses=asking, asks=True),
+        AttachedPod(name="default/db", addresses=(ip_address("10.244.1.8"),), asks=False),
+    )
+    found = plan(observed(N1, pods=pods, config=Config(kni=Kni(announce_pods=which))))
+    own = {"10.244.1.0/24", "fd00:1::/64"}
+    told = {str(o.prefix): o.source for o in found.originations}
+    assert set(told) == own | expected
+    assert {told[prefix] for prefix in expected} <= {
+        "address of pod default/web",
+        "address of pod default/db",
+    }
 
 
 def test_until_the_inventory_is_listed_nothing_is_complete():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,13 @@ from prometheus_client.core import (
     Metric,
 )
 
-from kroute.model.kni import NodeFacts, OtherNode
+from kroute.codec.kni.cni import leased
+from kroute.model.config import AnnouncePods
+from kroute.model.kni import Attachment, NodeFacts, OtherNode, Phase
 from kroute.model.problem import Problem, Severity
+from kroute.model.state import AttachedPod
 from kroute.plan import queries
+from kroute.plan.observe import PodsAttached
 
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
@@ -35,16 +40,22 @@ def start(daemon: Daemon) -> KniRuntime:
 
     config = daemon.config
     runtime: list[KniRuntime] = []
-    watch = _Exhaustion(daemon, runtime)
+    watch, announcer = _Exhaustion(daemon, runtime), _Announcer(daemon, runtime)
+
+    def changed() -> None:
+        watch.look()
+        announcer.look()
+
     runtime.append(
         KniRuntime(
             config.kni,
             config.cni,
             Path(config.paths.state),
             lambda: facts(daemon),
-            on_change=watch.look,
+            on_change=changed,
         )
     )
+    changed()
     return runtime[0]
 
 
@@ -76,6 +87,37 @@ class _Exhaustion:
         )
         report: Callable[[], None] = lambda: self._daemon.control.report("kni", problems)  # noqa: E731
         loop.call_soon_threadsafe(report)
+
+
+class _Announcer:
+    """Tells the plan which pods are attached, where their addresses may be announced; from whichever thread notices."""
+
+    def __init__(self, daemon: Daemon, runtime: list[KniRuntime]) -> None:
+        self._daemon = daemon
+        self._runtime = runtime
+        self._wanted = daemon.config.kni.announce_pods is not AnnouncePods.NONE
+        self._due = False
+
+    def look(self) -> None:
+        loop = self._daemon.loop
+        if self._wanted and self._runtime and loop is not None and not self._due:
+            self._due = True
+            loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._due = False
+        known = list(self._runtime[0].core.store.attachments.values())
+        self._daemon.control.post(PodsAttached(tuple(attached_pods(known))))
+
+
+def attached_pods(attachments: Iterable[Attachment]) -> Iterator[AttachedPod]:
+    """The pods that are attached, with their addresses of all interfaces; those that are on their way are not."""
+    for attachment in attachments:
+        if attachment.phase is Phase.ATTACHED:
+            texts = [text for wiring in attachment.wirings for text in leased(wiring.result)]
+            name = f"{attachment.namespace}/{attachment.name}".strip("/") or attachment.id
+            addresses = tuple(ip_address(text) for text in texts)
+            yield AttachedPod(name=name, addresses=addresses, asks=attachment.announce)
 
 
 def facts(daemon: Daemon) -> NodeFacts:

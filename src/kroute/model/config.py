@@ -369,6 +369,15 @@ class FastPath(StrEnum):
     OFF = "off"
 
 
+class AnnouncePods(StrEnum):
+    """Which pods' own addresses are announced, beside the node's podCIDRs."""
+
+    NONE = "none"
+    ANNOTATED = "annotated"
+    """Those that bear the annotation ``kroute.io/announce: "true"``."""
+    ALL = "all"
+
+
 class KniLayout(StrEnum):
     """How AttachNetworkRequest is read; it was renumbered between two generations that share its name."""
 
@@ -396,6 +405,8 @@ class Kni:
     """Seconds between looks for attachments, leases and namespaces that no pod needs any more."""
     cache_directory: str = "/var/lib/cni"
     """libcni's folder of results, which are written for a later return to plain CNI."""
+    announce_pods: AnnouncePods = AnnouncePods.NONE
+    """Announce /32 and /128 of attached pods: `none`, `annotated` (`kroute.io/announce: "true"`) or `all`."""
     other_nodes: bool = False
     """QueryNodeNetworks names the other nodes' networks after the own one."""
 

@@ -16,12 +16,21 @@ from kroute.model.cni import Conflist
 from kroute.model.config import Config
 from kroute.model.config_services import StaticService
 from kroute.model.kernel import KernelState
-from kroute.model.net import Family, Nlri, Prefix
+from kroute.model.net import Address, Family, Nlri, Prefix
 from kroute.model.node import Node
 from kroute.model.policies import OriginClass
 from kroute.model.problem import Problem
 from kroute.model.service import Announceable, CheckState, EndpointSlice, Service
 from kroute.model.topology import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedPod:
+    """A pod that was attached through KNI: its name, its addresses, and whether it asks for their announcement."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    asks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,8 @@ class Observed:
     slices_listed: bool = False
     checks: Mapping[str, CheckState] = field(default_factory=dict)
     """What health checks say, by name of the static service; one that has not been checked is not in it."""
+    pods: tuple[AttachedPod, ...] = ()
+    """Pods attached through KNI, sorted; none while they may not be announced."""
     kernel: KernelState | None = None
     """Links, addresses and others' routes; None until first read."""
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)

@@ -50,6 +50,7 @@ def plan(observed: Observed) -> Desired:
         config=observed.config,
         kernel=observed.kernel,
         routers=observed.routers,
+        pods=observed.pods,
         services=services,
     )
     arranged = TOPOLOGIES[observed.config.peering.topology](view)

@@ -6,8 +6,10 @@ To add one: a function ``(view) -> Iterator[Origination]`` and its name in :data
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from typing import Final
 
+from kroute.model.config import AnnouncePods
 from kroute.model.state import Origination
 from kroute.plan.services import service_routes
 from kroute.plan.sessions import View
@@ -19,12 +21,27 @@ def pod_cidrs(view: View) -> Iterator[Origination]:
         yield Origination(prefix=prefix, source=f"podCIDR of node {view.me.name}")
 
 
+def attached_pods(view: View) -> Iterator[Origination]:
+    """Addresses of pods that were attached through KNI, each alone, as `kni.announcePods` says."""
+    which = view.config.kni.announce_pods
+    if which is AnnouncePods.NONE:
+        return
+    for pod in view.pods:
+        if pod.asks or which is AnnouncePods.ALL:
+            for address in pod.addresses:
+                yield Origination(prefix=ip_network(address), source=f"address of pod {pod.name}")
+
+
 def services(view: View) -> Iterator[Origination]:
     """Addresses of services, and aggregates of them."""
     yield from service_routes(view.config.services, view.services)
 
 
-ADVERTISERS: Final[tuple[Callable[[View], Iterator[Origination]], ...]] = (services, pod_cidrs)
+ADVERTISERS: Final[tuple[Callable[[View], Iterator[Origination]], ...]] = (
+    services,
+    attached_pods,
+    pod_cidrs,
+)
 
 
 def originations(view: View) -> tuple[Origination, ...]:

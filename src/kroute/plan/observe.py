@@ -31,7 +31,7 @@ from kroute.model.inventory import (
 from kroute.model.kernel import KernelState
 from kroute.model.problem import Problem
 from kroute.model.service import CheckState
-from kroute.model.state import Observed
+from kroute.model.state import AttachedPod, Observed
 
 T = TypeVar("T")
 
@@ -73,7 +73,22 @@ class Checked:
     state: CheckState | None
 
 
-ControlEvent = ConfigChanged | KernelChanged | RoutersHeard | Reported | Checked | InventoryEvent
+@dataclass(frozen=True, slots=True)
+class PodsAttached:
+    """All pods that are attached through KNI now, in any order."""
+
+    pods: tuple[AttachedPod, ...]
+
+
+ControlEvent = (
+    ConfigChanged
+    | KernelChanged
+    | RoutersHeard
+    | Reported
+    | Checked
+    | PodsAttached
+    | InventoryEvent
+)
 
 
 def observe(before: Observed, event: ControlEvent) -> Observed:
@@ -83,8 +98,8 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
             return replace(before, config=config)
         case KernelChanged(state):
             return replace(before, kernel=state)
-        case RoutersHeard(routers):
-            return replace(before, routers=dict(routers))
+        case RoutersHeard() | Checked() | PodsAttached():
+            return _observe_own_node(before, event)
         case Reported(source, problems):
             return _reported(before, source, problems)
         case Listed(nodes):
@@ -93,9 +108,6 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
             return replace(before, nodes={**before.nodes, node.name: node})
         case NodeGone(name):
             return replace(before, nodes=_without(before.nodes, name))
-        case Checked(name, state):
-            others = _without(before.checks, name)
-            return replace(before, checks=others if state is None else {**others, name: state})
         case Problems(problems, of):
             return _reported(before, f"inventory-{of}", problems)
         case Stale(reason, of):
@@ -106,6 +118,20 @@ def observe(before: Observed, event: ControlEvent) -> Observed:
             return _reported(before, f"inventory-source-{of}", ())
         case _:
             return _observe_services(before, event)
+
+
+def _observe_own_node(before: Observed, event: RoutersHeard | Checked | PodsAttached) -> Observed:
+    match event:
+        case RoutersHeard(routers):
+            return replace(before, routers=dict(routers))
+        case Checked(name, state):
+            others = _without(before.checks, name)
+            return replace(before, checks=others if state is None else {**others, name: state})
+        case PodsAttached(pods):
+            in_order = sorted(pods, key=lambda pod: (pod.name, pod.asks, *map(str, pod.addresses)))
+            return replace(before, pods=tuple(in_order))
+        case _:
+            assert_never(event)
 
 
 def _observe_services(before: Observed, event: ServiceEvent) -> Observed:

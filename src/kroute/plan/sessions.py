@@ -18,6 +18,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
 from kroute.model.service import Announceable
+from kroute.model.state import AttachedPod
 from kroute.plan.asn import node_asn
 
 
@@ -34,6 +35,8 @@ class View:
     """Links and addresses of this node; None until first read."""
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
     """Link-local addresses of routers that advertise themselves, by interface."""
+    pods: tuple[AttachedPod, ...] = ()
+    """Pods attached on this node through KNI."""
     services: tuple[Announceable, ...] = ()
     """What becomes of each service address here (see :mod:`kroute.plan.services`)."""
 

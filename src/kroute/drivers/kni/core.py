@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from kroute.codec.kni import record
-from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of, leased
+from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of
 from kroute.drivers.kni import netns as ns
+from kroute.drivers.kni.domains import Domains
 from kroute.drivers.kni.locks import Locks
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Deadline, Plugins
@@ -26,10 +25,6 @@ from kroute.drivers.kni.store import Store
 from kroute.model.kni import (
     Attachment,
     AttachRequest,
-    CreateReply,
-    CreateRequest,
-    DeleteRequest,
-    Domain,
     Generation,
     How,
     KniError,
@@ -46,7 +41,6 @@ log = logging.getLogger(__name__)
 
 GRACE = 15.0
 """Seconds that undoing may take once a call's own time is over."""
-_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 class Fast(Protocol):
@@ -93,6 +87,9 @@ class Core:
         self.settings = settings or Settings()
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.locks = Locks()
+        self.domains = Domains(
+            store, self.locks, self.settings.netns_folder, self.settings.deadline, self.detach
+        )
         self._fast = fast
         self._facts = facts
         self._on_change = on_change
@@ -107,7 +104,7 @@ class Core:
         """
         deadline = Deadline(self.settings.deadline)
         container = _container(request.id)
-        path = plan.netns_of(request, self._created(request))
+        path = plan.netns_of(request, self.domains.made_for(*plan.identity(request)[:2]))
         if not path:
             if plan.may_have_no_netns(generation):
                 return PodReply()
@@ -236,16 +233,6 @@ class Core:
             shown,
         )
 
-    def _created(self, request: AttachRequest) -> str:
-        """The namespace that CreateNetwork made for this pod; empty where it made none."""
-        name, namespace, _ = plan.identity(request)
-        mine = (
-            d.path
-            for d in list(self.store.domains.values())
-            if name and d.name == name and d.namespace == namespace
-        )
-        return next(mine, "")
-
     # --- detach -------------------------------------------------------------------------------------------
 
     def detach(self, container: str) -> None:
@@ -302,81 +289,6 @@ class Core:
             replace(facts, attachments=len(self.store.attachments), store_fault=self.store.fault)
         )
 
-    # --- namespaces ---------------------------------------------------------------------------------------
-
-    def create(self, request: CreateRequest) -> CreateReply:
-        """Make a network namespace that outlives the daemon; the same pod gets the same one while it is unused.
-
-        Raises:
-            KniError: the kernel or the disk refuses; nothing is left then.
-        """
-        folder = self._folder(request.netns_path_prefix)
-        label = "-".join(p for p in (request.namespace, request.name) if p)
-        with self.locks.held(f"domain {label}", self.settings.deadline):
-            for domain in list(self.store.domains.values()) if request.name else ():
-                mine = (domain.name, domain.namespace) == (request.name, request.namespace)
-                if mine and ns.lives(domain.path) and not self._inside(domain.path):
-                    return CreateReply(netns_path=domain.path)
-            return CreateReply(netns_path=self._create(folder, label, request))
-
-    def _folder(self, prefix: str) -> Path:
-        if not prefix:
-            return self.settings.netns_folder
-        if not prefix.startswith("/") or ".." in Path(prefix).parts:
-            raise KniError(Refusal.INVALID, f"netns_path_prefix {prefix!r} is no absolute folder")
-        return Path(prefix)
-
-    def _create(self, folder: Path, label: str, request: CreateRequest) -> str:
-        plain = _UNSAFE.sub("-", label)[:180]
-        names = [f"kni-{plain}"] if plain else []
-        names.append(f"kni-{plain + '-' if plain else ''}{uuid.uuid4().hex[:12]}")
-        for name in names:
-            path = folder / name
-            try:
-                ns.create(path)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise KniError(Refusal.BROKEN, f"cannot make {path}: {error.strerror}") from error
-            try:
-                self.store.put_domain(
-                    Domain(
-                        path=str(path),
-                        name=request.name,
-                        namespace=request.namespace,
-                        since=time.time(),
-                    )
-                )
-            except KniError:
-                ns.remove(str(path))
-                raise
-            return str(path)
-        raise KniError(Refusal.BROKEN, f"no free name for a namespace in {folder}")
-
-    def _inside(self, path: str) -> list[str]:
-        return [a.id for a in list(self.store.attachments.values()) if a.netns == path]
-
-    def delete(self, request: DeleteRequest) -> None:
-        """Detach what is in the namespace and remove it (C11); unknown is no error. Foreign namespaces are left.
-
-        Raises:
-            KniError: a plugin or the kernel refused.
-        """
-        paths = {request.netns_path} if request.netns_path else set()
-        known = self.store.attachments.get(request.id)
-        if known is not None:
-            paths.add(known.netns)
-        for domain in list(self.store.domains.values()) if request.name else ():
-            if (domain.name, domain.namespace) == (request.name, request.namespace):
-                paths.add(domain.path)
-        containers = {c for path in paths for c in self._inside(path)}
-        for container in containers | ({request.id} if request.id else set()):
-            self.detach(container)
-        for path in paths & set(self.store.domains):
-            ns.remove(path)
-            self.store.remove_domain(path)
-            log.info("removed network namespace %s", path)
-
     # --- after a crash ------------------------------------------------------------------------------------
 
     def recover(self) -> None:
@@ -409,14 +321,6 @@ class Core:
             if attachment.boot == self.boot and ns.lives(attachment.netns, attachment.inode):
                 self.store.put(attachment, synced=True)
         log.warning("rebuilt %d attachments from libcni's cache", len(self.store.attachments))
-
-    def addresses(self) -> dict[str, tuple[str, ...]]:
-        """Addresses of every attached pod by id, for those who announce or count them."""
-        return {
-            a.id: tuple(ip for w in a.wirings for ip in leased(w.result))
-            for a in list(self.store.attachments.values())
-            if a.phase is Phase.ATTACHED
-        }
 
 
 def _container(container: str) -> str:

@@ -154,9 +154,9 @@ class KniServer(grpc.GenericRpcHandler):
             case Ask.QUERY_NODES:
                 return core.query_nodes()
             case Ask.CREATE:
-                return core.create(request)
+                return core.domains.create(request)
             case Ask.DELETE:
-                core.delete(request)
+                core.domains.delete(request)
             case Ask.SETUP_NODE:  # C17: an empty message, where the former server fell over
                 pass
         return Empty()

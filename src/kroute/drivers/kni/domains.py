@@ -1,0 +1,123 @@
+"""Network namespaces that are made for pods before they are attached (CreateNetwork, CreateIsolationDomain)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from kroute.drivers.kni import netns as ns
+from kroute.drivers.kni.locks import Locks
+from kroute.drivers.kni.store import Store
+from kroute.model.kni import CreateReply, CreateRequest, DeleteRequest, Domain, KniError, Refusal
+
+log = logging.getLogger(__name__)
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class Domains:
+    """Bind mounts that outlive the daemon; each is in the store, so that what is foreign is never removed."""
+
+    def __init__(
+        self,
+        store: Store,
+        locks: Locks,
+        folder: Path,
+        deadline: float,
+        detach: Callable[[str], None],
+    ) -> None:
+        """``folder`` is where namespaces go that name no other place; ``deadline`` the seconds to wait for a lock."""
+        self._store = store
+        self._locks = locks
+        self._default = folder
+        self._deadline = deadline
+        self._detach = detach
+
+    def create(self, request: CreateRequest) -> CreateReply:
+        """Make a network namespace that outlives the daemon; the same pod gets the same one while it is unused.
+
+        Raises:
+            KniError: the kernel or the disk refuses; nothing is left then.
+        """
+        folder = self._folder(request.netns_path_prefix)
+        label = "-".join(p for p in (request.namespace, request.name) if p)
+        with self._locks.held(f"domain {label}", self._deadline):
+            for domain in list(self._store.domains.values()) if request.name else ():
+                mine = (domain.name, domain.namespace) == (request.name, request.namespace)
+                if mine and ns.lives(domain.path) and not self._inside(domain.path):
+                    return CreateReply(netns_path=domain.path)
+            return CreateReply(netns_path=self._create(folder, label, request))
+
+    def made_for(self, name: str, namespace: str) -> str:
+        """The namespace that was made for a pod; empty where none was."""
+        mine = (
+            d.path
+            for d in list(self._store.domains.values())
+            if name and (d.name, d.namespace) == (name, namespace)
+        )
+        return next(mine, "")
+
+    def delete(self, request: DeleteRequest) -> None:
+        """Detach what is in the namespace and remove it (C11); unknown is no error. Foreign namespaces are left.
+
+        Raises:
+            KniError: a plugin or the kernel refused.
+        """
+        paths = {request.netns_path} if request.netns_path else set()
+        known = self._store.attachments.get(request.id)
+        if known is not None:
+            paths.add(known.netns)
+        for domain in list(self._store.domains.values()) if request.name else ():
+            if (domain.name, domain.namespace) == (request.name, request.namespace):
+                paths.add(domain.path)
+        containers = {c for path in paths for c in self._inside(path)}
+        for container in containers | ({request.id} if request.id else set()):
+            self._detach(container)
+        for path in paths & set(self._store.domains):
+            ns.remove(path)
+            self._store.remove_domain(path)
+            log.info("removed network namespace %s", path)
+
+    def _folder(self, prefix: str) -> Path:
+        if not prefix:
+            return self._default
+        if not prefix.startswith("/") or ".." in Path(prefix).parts:
+            raise KniError(Refusal.INVALID, f"netns_path_prefix {prefix!r} is no absolute folder")
+        return Path(prefix)
+
+    def _create(self, folder: Path, label: str, request: CreateRequest) -> str:
+        plain = _UNSAFE.sub("-", label)[:180]
+        names = [f"kni-{plain}"] if plain else []
+        names.append(f"kni-{plain + '-' if plain else ''}{uuid.uuid4().hex[:12]}")
+        for name in names:
+            path = folder / name
+            try:
+                ns.create(path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise KniError(Refusal.BROKEN, f"cannot make {path}: {error.strerror}") from error
+            try:
+                self._remember(path, request)
+            except KniError:
+                ns.remove(str(path))
+                raise
+            return str(path)
+        raise KniError(Refusal.BROKEN, f"no free name for a namespace in {folder}")
+
+    def _remember(self, path: Path, request: CreateRequest) -> None:
+        self._store.put_domain(
+            Domain(
+                path=str(path),
+                name=request.name,
+                namespace=request.namespace,
+                since=time.time(),
+            )
+        )
+
+    def _inside(self, path: str) -> list[str]:
+        return [a.id for a in list(self._store.attachments.values()) if a.netns == path]
