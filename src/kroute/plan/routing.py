@@ -333,13 +333,17 @@ class Routing:
         """Decide what has changed and hand over all consequences."""
         self.seeds.sow(self.rib, self.peers, now)
         effects = Effects()
-        for family, decided in self.rib.decide().items():
+        everything = self.rib.decide()
+        for name in self._moved_elsewhere():
+            # First of all: what has been decided is not for them in the words of their old rules.
+            effects.tells += self._join(name)
+        for family, decided in everything.items():
             effects.fib[family] = decided.kernel
             for out in self._outs.values():
                 # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
                 if decided.own or self.passes_on_to(out.rules):
                     effects.tells += out.follow(family, decided)
-        joining, self._joining = [*self._joining, *self._moved_elsewhere()], []
+        joining, self._joining = self._joining, []
         for name in dict.fromkeys(joining):
             effects.tells += self._join(name)
         effects.tells += self._ends(now)
