@@ -10,18 +10,23 @@ from typing import Any
 import pytest
 
 from kroute.codec.config import parse_config
+from kroute.codec.services import service_of, slice_of
+from kroute.codec.show import table
 from kroute.daemon import answers as module
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
+from kroute.daemon.metrics import service_metrics
 from kroute.model.config import Cni, Config
 from kroute.model.errors import DriverError
-from kroute.model.inventory import Listed
+from kroute.model.inventory import Listed, ServicesListed, SlicesListed
 from kroute.model.reason import Why
+from kroute.model.service import CheckState
 from kroute.model.state import Observed
-from kroute.plan.observe import KernelChanged
+from kroute.plan.observe import Checked, KernelChanged
 from kroute.plan.tables import rejected
 from support.daemon_road import Street
 from support.routing import V4, attributes, dual, kernel, n, negotiated, node, peer
+from support.services import endpoint, service_object, slice_object
 
 N1 = node(1, "10.244.1.0/24", addresses=dual(1))
 N2 = node(2, "10.244.2.0/24", addresses=dual(2))
@@ -244,3 +249,86 @@ def test_rejected_prefixes_are_counted_by_reason():
     fake = told()
     (state,) = fake.routing.peers.values()
     assert rejected(state) == {Why.POLICY: 1}
+
+
+# --- services ---------------------------------------------------------------------------------------
+
+SERVICES = """
+services:
+  enabled: true
+  advertise: [loadBalancerIP]
+  ranges: [198.51.100.0/24]
+  static: [{name: dns, addresses: [203.0.113.53], check: {tcp: {port: 53}}}]
+peering:
+  topology: none
+  peers: [{name: tor, address: 192.0.2.254, asn: 65001}]
+"""
+
+
+@pytest.fixture
+def served() -> Fake:
+    """A daemon that announces a service of Kubernetes and a static one to a switch."""
+    fake = Fake(parse_config(SERVICES))
+    thing = service_object(clusterIPs=["10.96.0.1"], balancer=["198.51.100.1", "192.168.7.7"])
+    service, ready = service_of(thing)[0], slice_of(slice_object(endpoint("n1")))[0]
+    assert service is not None
+    assert ready is not None
+    fake.control.post(ServicesListed((service,)))
+    fake.control.post(SlicesListed((ready,)))
+    fake.control.post(Checked("dns", CheckState(True, "127.0.0.1 port 53 answers")))
+    fake.begins()
+    (name,) = fake.routing.peers
+    tor = fake.routing.peers[name].peer
+    fake.routing.session_up(name, negotiated(tor, router_id="192.0.2.254"), 0.0)
+    fake.road.flush()
+    return fake
+
+
+def test_services_are_told_with_what_becomes_of_them_and_to_whom(served: Fake):
+    _, rows = served.asks("/v1/services")
+    assert [(r["address"], r["verdict"], r["to"]) for r in rows] == [
+        ("192.168.7.7", "out-of-range", []),
+        ("198.51.100.1", "announced", ["peer/tor"]),
+        ("203.0.113.53", "announced", ["peer/tor"]),
+    ]
+    _, rows = served.asks("/v1/services", all="1")
+    assert rows[0]["address"] == "10.96.0.1"
+    assert rows[0]["verdict"] == "not-asked-for"
+
+
+def test_services_have_a_table(served: Fake):
+    _, rows = served.asks("/v1/services")
+    lines = table("services", rows).splitlines()
+    assert lines[0].split() == [
+        *("ADDRESS", "SERVICE", "CLASS", "POLICY", "ENDPOINTS", "ANNOUNCED", "TO", "WHY"),
+    ]
+    assert "198.51.100.1/32  peer/tor  policy Cluster, 1 of 1 endpoint(s) on this node" in lines[2]
+    assert "static/dns" in lines[3]
+    assert " up " in lines[3]
+
+
+def test_the_story_of_a_service_address_names_its_service_and_who_is_told(served: Fake):
+    _, told = served.asks("/v1/why", target="198.51.100.1")
+    assert told["routed"]
+    assert "is a loadBalancerIP address of service default/web: announced" in told["story"][0]
+    assert told["story"][-1].endswith("told to peer/tor")
+    _, refused = served.asks("/v1/why", target="192.168.7.7")
+    assert not refused["routed"]
+    assert "out-of-range" in refused["story"][0]
+    _, unasked = served.asks("/v1/why", target="10.96.0.1")
+    assert "not-asked-for" in unasked["story"][0]
+
+
+def test_metrics_count_addresses_of_services_by_what_becomes_of_them(served: Fake):
+    rows = served.control.desired.services
+    text = "\n".join(
+        f"{m.name} {s.labels} {s.value}"
+        for m in service_metrics(rows, served.control.observed.checks)
+        for s in m.samples
+    )
+    assert text.splitlines() == [
+        "kroute_services_announced {'class': 'loadBalancerIP'} 1",
+        "kroute_services_announced {'class': 'static'} 1",
+        "kroute_services_withheld {'reason': 'out-of-range'} 1",
+        "kroute_service_check_up {'service': 'dns'} True",
+    ]

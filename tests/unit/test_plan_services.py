@@ -196,6 +196,21 @@ def test_communities_of_configuration_and_annotation_are_announced():
     )
 
 
+def test_communities_may_bear_names_of_the_operators_own():
+    named = Config(
+        community_names={"edge": "64512:5"}, services=replace(CONFIG, communities=("edge",))
+    )
+    state = {"me": "n1", "nodes": NODES, "services_listed": True, "slices_listed": True}
+    service, _ = service_of(web())
+    ready, _ = slice_of(slice_object(endpoint("n1")))
+    assert service is not None
+    assert ready is not None
+    known = Observed(
+        config=named, services={service.key: service}, slices={ready.key: ready}, **state
+    )
+    assert routes(plan(known))["198.51.100.1/32"].attributes.communities == (64512 << 16 | 5,)
+
+
 def test_an_aggregate_stands_for_the_addresses_in_it_and_stops_loops():
     config = replace(CONFIG, aggregates=(Aggregate(prefix=RANGES[0]),))
     other = service_object("db", balancer=["198.51.100.2"])

@@ -25,35 +25,25 @@ from kroute.daemon.keyring import Keyring
 from kroute.daemon.leftovers import release
 from kroute.daemon.marks import remember_protocol
 from kroute.daemon.road import Road
+from kroute.daemon.services import Following, StaticServices
 from kroute.daemon.telling import writer_of
-from kroute.drivers import loopback, systemd
+from kroute.drivers import systemd
 from kroute.drivers.cni import CniDirectory
 from kroute.drivers.config_file import ConfigFile
 from kroute.drivers.discovery import RouterDiscovery
 from kroute.drivers.fib import Fib
-from kroute.drivers.health import HealthChecks
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
-from kroute.drivers.inventory import inventory_driver
 from kroute.drivers.inventory.secrets import KubernetesSecrets
 from kroute.drivers.kernel import KernelWatcher
 from kroute.drivers.speaker import Speaker, SpeakerDied, SpeakerEvent, SpeakerLog, SpeakerReady
 from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
-from kroute.model.config_services import StaticService
 from kroute.model.errors import ConfigError, DriverError, KrouteError
-from kroute.model.inventory import (
-    SERVICES,
-    SLICES,
-    Fresh,
-    Problems,
-    ServicesListed,
-    SlicesListed,
-)
 from kroute.model.kernel import KernelState
-from kroute.model.net import Address, Family
+from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
-from kroute.plan.observe import Checked, ConfigChanged, KernelChanged, RoutersHeard
+from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
 
@@ -67,14 +57,6 @@ TICK = 0.5
 
 NOW_AND_THEN = 2.0
 """Seconds between looks at the files of TCP MD5 keys, and between attempts to listen for HTTP."""
-
-
-NO_SERVICES = (
-    ServicesListed(()),
-    SlicesListed(()),
-    *(event for of in (SERVICES, SLICES) for event in (Problems((), of), Fresh(of))),
-)
-"""What is known of services while nobody wants to know."""
 
 
 def node_name(config: Config) -> str:
@@ -114,18 +96,12 @@ class Daemon:
             want_routers=self.discovery.want,
             keyring=Keyring(self.secrets),
         )
-        self.health = HealthChecks(lambda name, state: self.control.post(Checked(name, state)))
-        self.loopback = Reconciler[frozenset[Address]](
-            "loopback",
-            lambda wanted: loopback.apply(wanted, config.fib.protocol),
-            self._report,
-        )
-        self.control.want_statics = self._want_statics
+        self._following = Following(self.control, config.inventory)
+        self.statics = StaticServices(self.control, config.fib.protocol)
         self.desk = Desk(self)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._config_file = config_file
         self._stop = asyncio.Event()
-        self._services_toggled = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._http: HttpServer | None = None
         self.kni: KniRuntime | None = None
@@ -170,9 +146,8 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             jobs = (
                 ("control", self.control.run()),
-                ("health", self.health.run()),
+                *self.statics.jobs(),
                 ("conflist", self.conflist.run()),
-                ("loopback", self.loopback.run()),
                 ("ticks", self._tick_for_ever()),
                 ("config", self._config_file.watch(self._on_config)),
             )
@@ -188,7 +163,7 @@ class Daemon:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
         await self.watcher.start()
         await self.speaker.start()
-        tasks.append(group.create_task(self._follow_inventory(), name="inventory"))
+        tasks.append(group.create_task(self._following.run(), name="inventory"))
         if (writer := writer_of(self)) is not None:
             tasks.append(group.create_task(writer.run(), name="events"))
         await self._serve_kni()
@@ -196,24 +171,6 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-
-    async def _follow_inventory(self) -> None:
-        """Follow the inventory, with services or without, as the configuration has it now."""
-        while True:
-            self._services_toggled.clear()
-            services = self.control.observed.config.services.enabled
-            driver = inventory_driver(
-                self.config.inventory, self.control.observed.me, services=services
-            )
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(driver.watch(self.control.post), name="inventory driver")
-                while self.control.observed.config.services.enabled == services:
-                    await self._services_toggled.wait()
-                    self._services_toggled.clear()
-                watch.cancel()
-            if services:
-                for event in NO_SERVICES:
-                    self.control.post(event)
 
     async def _end(self) -> None:
         self._ending = True
@@ -303,10 +260,6 @@ class Daemon:
     def _on_secret(self) -> None:
         self.control.look_at_keys()
 
-    def _want_statics(self, services: tuple[StaticService, ...]) -> None:
-        self.health.want(services)
-        self.loopback.want(frozenset(a for s in services if s.bind for a in s.addresses))
-
     def _on_kernel(self, state: KernelState) -> None:
         self.control.post(KernelChanged(state))
 
@@ -334,7 +287,6 @@ class Daemon:
             log.info("configuration changed")
             logging.getLogger().setLevel(outcome.log_level.upper())
             self.control.post(ConfigChanged(outcome))
-            self._services_toggled.set()
 
     # --- time -----------------------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class Control:
         """Our next OPENs say that we have restarted (RFC 4724 R bit)."""
         self.want_statics: Callable[[tuple[StaticService, ...]], None] = lambda _wanted: None
         """Who checks static services, and binds their addresses; nobody in a rehearsal."""
+        self.on_config: Callable[[Config], None] = lambda _config: None
+        """Who else is told of a configuration that is in force now."""
         self._road = road
         self._want_conflist = want_conflist
         self._want_routers = want_routers
@@ -85,6 +87,7 @@ class Control:
         if isinstance(event, ConfigChanged):
             # Only now: a report is an event as well, and would be lost under this one.
             self._warn_of_restart_only(event.config)
+            self.on_config(event.config)
         if self.observed != before:
             self._news.set()
 

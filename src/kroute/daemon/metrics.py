@@ -6,7 +6,7 @@ No series carries the name of a route, and peers appear once each: a mesh of n n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from kroute import __version__
 from kroute.daemon.kni import metrics as kni_metrics
 from kroute.model.net import Family
+from kroute.model.service import Announceable, CheckState
 from kroute.plan import queries
 from kroute.plan.origin_report import tally
 from kroute.plan.peers import PeerState
@@ -40,7 +41,8 @@ class _Reader(Collector):
         yield _one("kroute_build_info", "Version of the daemon.", 1, version=__version__)
         yield from self._control()
         yield from self._sessions()
-        yield from self._services()
+        control = self._daemon.control
+        yield from service_metrics(control.desired.services, dict(control.observed.checks))
         yield from self._routes()
         yield from self._fib()
         yield from kni_metrics(self._daemon)
@@ -96,32 +98,6 @@ class _Reader(Collector):
             over.add_metric(name, sum(p.adj_in.over.values()))
         yield from (up, received, flaps, faults, over)
         yield _rejected(peers)
-
-    def _services(self) -> Iterator[Metric]:
-        control = self._daemon.control
-        rows = control.desired.services
-        announced = GaugeMetricFamily(
-            "kroute_services_announced",
-            "Addresses of services that this node announces, alone or in an aggregate.",
-            labels=["class"],
-        )
-        withheld = GaugeMetricFamily(
-            "kroute_services_withheld",
-            "Addresses of services that were asked for and are not announced, by reason.",
-            labels=["reason"],
-        )
-        for kind, count in Counter(r.kind.value for r in rows if r.is_announced).items():
-            announced.add_metric([kind], count)
-        for verdict, count in Counter(r.verdict.value for r in rows if not r.is_announced).items():
-            withheld.add_metric([verdict], count)
-        checks = GaugeMetricFamily(
-            "kroute_service_check_up",
-            "Whether a static service's check is good.",
-            labels=["service"],
-        )
-        for name, state in list(control.observed.checks.items()):
-            checks.add_metric([name], state.up)
-        yield from (announced, withheld, checks)
 
     def _routes(self) -> Iterator[Metric]:
         routing = self._daemon.routing
@@ -182,6 +158,33 @@ def _rejected(peers: Iterable[PeerState]) -> Metric:
         for why, count in rejected(state).items():
             metric.add_metric([state.peer.name, why.value], count)
     return metric
+
+
+def service_metrics(
+    rows: Iterable[Announceable], states: Mapping[str, CheckState]
+) -> Iterator[Metric]:
+    """How many addresses of services are announced, how many are not and why, and what the checks say."""
+    found = list(rows)
+    announced = GaugeMetricFamily(
+        "kroute_services_announced",
+        "Addresses of services that this node announces, alone or in an aggregate.",
+        labels=["class"],
+    )
+    withheld = GaugeMetricFamily(
+        "kroute_services_withheld",
+        "Addresses of services that were asked for and are not announced, by reason.",
+        labels=["reason"],
+    )
+    checks = GaugeMetricFamily(
+        "kroute_service_check_up", "Whether a static service's check is good.", labels=["service"]
+    )
+    for kind, count in Counter(r.kind.value for r in found if r.is_announced).items():
+        announced.add_metric([kind], count)
+    for verdict, count in Counter(r.verdict.value for r in found if not r.is_announced).items():
+        withheld.add_metric([verdict], count)
+    for name, state in states.items():
+        checks.add_metric([name], state.up)
+    yield from (announced, withheld, checks)
 
 
 def _one(name: str, words: str, value: float, **labels: str) -> Metric:

@@ -168,8 +168,9 @@ class Communities(NamedTuple):
         )
 
 
-def read_communities(texts: Iterable[str]) -> Communities:
-    """The standard and large communities that texts name, well-known names in any case.
+def read_communities(texts: Iterable[str], names: Mapping[str, str] | None = None) -> Communities:
+    """The standard and large communities that texts name, well-known names in any case; ``names`` are the operator's
+    own, as written.
 
     Raises:
         ValueError: one is none; says which and what is expected.
@@ -178,6 +179,7 @@ def read_communities(texts: Iterable[str]) -> Communities:
     large: set[Large] = set()
     for text in texts:
         try:
+            text = (names or {}).get(text.strip(), text)
             found = parse_community(text.strip().lower(), {}).exact
         except ValueError:
             found = None

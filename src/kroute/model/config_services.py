@@ -99,7 +99,8 @@ class StaticService:
     down_action: DownAction = DownAction.WITHDRAW
     """`withdraw`, or `lowerPreference`: highest MED, local preference 0 and the community graceful-shutdown."""
     communities: tuple[str, ...] = ()
-    """Communities that it is announced with: "64512:100", "64512:1:2" (large) or a well-known name."""
+    """Communities that it is announced with: "64512:100", "64512:1:2" (large), a well-known name or one of
+    communityNames."""
     med: int | None = None
     """MULTI_EXIT_DISC that it is announced with; empty: none."""
     bind: bool = False

@@ -83,7 +83,7 @@ def _here(observed: Observed, me: Node, nodes: Mapping[str, Node]) -> _Here:
         hosts=frozenset(a for node in nodes.values() for a in node.addresses),
         pods=frozenset((family_of(p), nlri_of(p)) for p in pods),
         pod_lengths=tuple({(p.version, p.prefixlen) for p in pods}),
-        communities=read_communities(config.communities),
+        communities=read_communities(config.communities, observed.config.community_names),
     )
 
 
@@ -248,7 +248,7 @@ def _static(observed: Observed, me: Node) -> Iterator[Announceable]:
         verdict, reason = _static_verdict(observed, service)
         up = verdict in (Verdict.ANNOUNCED, Verdict.DEMOTED)
         demoted = verdict is Verdict.DEMOTED
-        communities = read_communities(service.communities)
+        communities = read_communities(service.communities, observed.config.community_names)
         if demoted:
             communities |= Communities(standard=(GRACEFUL_SHUTDOWN,))
         for prefix in (*map(ip_network, service.addresses), *service.prefixes):

@@ -222,6 +222,7 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
         case Config():
             yield from _reflectors(part)
             yield from _http(part)
+            yield from service_constraints.communities(part)
             yield from policy_references(part)
         case _:
             yield from policy_objections(part)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from kroute.model.communities import read_communities
+from kroute.model.config import Config
 from kroute.model.config_services import Check, Services, StaticService
 from kroute.model.net import Prefix
 
@@ -42,7 +43,6 @@ def static(part: StaticService) -> Iterator[tuple[Path, str]]:
             yield ("prefixes", i), f"{prefix} is no prefix of a service"
     if part.bind and not part.addresses:
         yield ("bind",), "puts addresses on lo, and there are none"
-    yield from _communities(part.communities)
 
 
 def services(part: Services) -> Iterator[tuple[Path, str]]:
@@ -55,7 +55,19 @@ def services(part: Services) -> Iterator[tuple[Path, str]]:
     for i, aggregate in enumerate(part.aggregates):
         if not any(_within(aggregate.prefix, allowed) for allowed in part.ranges):
             yield ("aggregates", i, "prefix"), f"{aggregate.prefix} is not within services.ranges"
-    yield from _communities(part.communities)
+
+
+def communities(config: Config) -> Iterator[tuple[Path, str]]:
+    """Communities are some, or names of communityNames."""
+    found = config.services
+    lists: list[tuple[Path, tuple[str, ...]]] = [(("services",), found.communities)]
+    lists += [(("services", "static", i), s.communities) for i, s in enumerate(found.static)]
+    for where, texts in lists:
+        for i, text in enumerate(texts):
+            try:
+                read_communities([text], config.community_names)
+            except ValueError as error:
+                yield (*where, "communities", i), str(error)
 
 
 def _within(inner: Prefix, outer: Prefix) -> bool:
@@ -64,11 +76,3 @@ def _within(inner: Prefix, outer: Prefix) -> bool:
         and inner.prefixlen >= outer.prefixlen
         and inner.network_address in outer
     )
-
-
-def _communities(texts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
-    for i, text in enumerate(texts):
-        try:
-            read_communities([text])
-        except ValueError as error:
-            yield ("communities", i), str(error)
