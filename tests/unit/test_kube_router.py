@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kroute.cli import NO, OK, main
 from kroute.codec.config import parse_config
-from kroute.codec.kube_router import Deployment, read_deployment, translate
+from kroute.codec.kube_router.flags import Deployment, read_deployment, translate
 from kroute.model.errors import InputError
 
 
@@ -134,3 +134,22 @@ def test_the_command_prints_a_file_that_check_config_accepts(tmp_path, capsys):
     assert main(["check-config", "--from-kube-router", str(file)]) == NO
     assert "--no-such-flag" in capsys.readouterr().err
     assert main(["check-config", "--from-kube-router", str(tmp_path / "absent")]) == NO
+
+
+def test_services_and_reflectors_are_translated():
+    _, config = translated(
+        "--advertise-cluster-ip=true",
+        "--advertise-loadbalancer-ip",
+        "--loadbalancer-ip-range=198.51.100.0/24,2001:db8:5::/64",
+        "--nodes-full-mesh=false",
+    )
+    assert config.services.advertise == ("clusterIP", "loadBalancerIP")
+    assert [str(p) for p in config.services.ranges] == [
+        "10.96.0.0/12",
+        "198.51.100.0/24",
+        "2001:db8:5::/64",
+    ]
+    assert config.peering.route_reflector.label == "kube-router.io/rr.server"
+    assert config.peering.kube_router_annotations
+    found, _ = translated("--advertise-external-ip=true", "--service-external-ip-range=nowhere")
+    assert [c.path for c in found.complaints] == ["--service-external-ip-range"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroute.codec.kube_router import node_annotations
-from kroute.model.kube_router import NodeAnnotations, NodePeer
+from kroute.codec.kube_router.annotations import node_annotations
+from kroute.model.kube_router import NodePeer
 
 
 def read(**said: str):
@@ -19,9 +19,7 @@ def read(**said: str):
 
 
 def test_others_annotations_say_nothing():
-    assert node_annotations({"node.alpha.kubernetes.io/ttl": "0", "x": 1}, pytest.fail) == (
-        NodeAnnotations()
-    )
+    assert node_annotations({"node.alpha.kubernetes.io/ttl": "0", "x": 1}, pytest.fail) is (None)
 
 
 def test_the_list_of_peers():

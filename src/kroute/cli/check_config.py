@@ -53,7 +53,7 @@ def _translate(file: str) -> int:
     import yaml
 
     from kroute.codec.config import parse_config
-    from kroute.codec.kube_router import read_deployment, translate
+    from kroute.codec.kube_router.flags import read_deployment, translate
 
     try:
         found = translate(read_deployment(Path(file).read_text(), file))

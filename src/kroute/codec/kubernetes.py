@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final, NamedTuple
 
+from kroute.codec.kube_router.annotations import node_annotations, without_secrets
 from kroute.codec.kubefields import (
     MOST_ENTRIES,
     Complain,
@@ -223,17 +224,21 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
             Problem(object=f"node/{name}", field=field, reason=f"{reason}; it is left out")
         )
 
+    def complain_of_annotation(key: str, reason: str) -> None:
+        complain(f"metadata.annotations[{key}]", reason)
+
     addresses = tuple(_addresses(thing, complain))
     node = Node(
         name=name,
         addresses=addresses,
         pod_cidrs=tuple(_pod_cidrs(thing, addresses, complain)),
         labels=strings(metadata, "labels", complain),
-        annotations=strings(metadata, "annotations", complain),
+        annotations=without_secrets(strings(metadata, "annotations", complain)),
         created=string(metadata.get("creationTimestamp")),
         uid=string(metadata.get("uid")),
         unschedulable=mapping(thing, "spec").get("unschedulable") is True,
         ready=_is_ready(thing),
+        kube_router=node_annotations(mapping(metadata, "annotations"), complain_of_annotation),
     )
     return node, tuple(problems)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any, Final
 
+from kroute.codec.kube_router.annotations import advertise_wishes
 from kroute.codec.kubefields import (
     MOST_ENTRIES,
     Complain,
@@ -171,7 +172,7 @@ def _advertise(annotations: Mapping[str, str], complain: Complain) -> dict[Addre
     """
     text = annotations.get(ADVERTISE)
     if text is None:
-        return {}
+        return advertise_wishes(annotations)
     words = [word.strip() for word in text.split(",")]
     if words in (["true"], ["false"], [""]):
         return dict.fromkeys(_KINDS, words == ["true"])

@@ -283,7 +283,7 @@ class Daemon:
         self._report("config", ())
         if not self.door.trials.file_says(outcome):
             return
-        if outcome != self.control.observed.config:
+        if outcome != self.control.configured:
             log.info("configuration changed")
             logging.getLogger().setLevel(outcome.log_level.upper())
             self.control.post(ConfigChanged(outcome))

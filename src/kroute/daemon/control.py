@@ -22,6 +22,7 @@ from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
+from kroute.plan.kube_router import with_annotations
 from kroute.plan.observe import ConfigChanged, ControlEvent, Reported, observe
 from kroute.plan.origin import origin_check
 from kroute.plan.policy import Classes, PeerRules, Self, quad
@@ -58,7 +59,10 @@ class Control:
         keyring: Keyring | None = None,
         want_routers: Callable[[frozenset[str]], None] = lambda _interfaces: None,
     ) -> None:
-        self.observed = observed
+        self._given = observed
+        """What events told."""
+        self.observed = with_annotations(observed)
+        """The same, with what annotations of nodes add to the configuration."""
         self.desired = Desired()
         self.transition = _ARRIVED
         """On the way from the peers there were to those that are desired; what the drivers were told last."""
@@ -80,16 +84,23 @@ class Control:
         self._secrets: dict[PeerName, Problem] = {}
         self._started_with = observed.config
 
+    @property
+    def configured(self) -> Config:
+        """The configuration as it was given, without what annotations add."""
+        return self._given.config
+
     def post(self, event: ControlEvent) -> None:
         """Take an event; the plan follows after the settle."""
-        before = self.observed
-        self.observed = observe(before, event)
+        before = self._given
+        self._given = observe(before, event)
+        if self._given == before:
+            return
+        self.observed = with_annotations(self._given)
         if isinstance(event, ConfigChanged):
             # Only now: a report is an event as well, and would be lost under this one.
             self._warn_of_restart_only(event.config)
             self.on_config(event.config)
-        if self.observed != before:
-            self._news.set()
+        self._news.set()
 
     def report(self, source: str, problems: tuple[Problem, ...]) -> None:
         """Take a driver's problems."""

@@ -48,7 +48,7 @@ class Door:
 
     def config_in_force(self) -> Config:
         """The configuration that is planned with."""
-        return self._daemon.control.observed.config
+        return self._daemon.control.configured
 
     def put_in_force(self, config: Config) -> None:
         """Plan with this one from now on."""

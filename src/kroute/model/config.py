@@ -287,6 +287,8 @@ class Peering:
     """Used when topology is auto."""
     transition_time: int = 120
     """Most seconds that sessions no longer wanted among nodes are held until others carry their routes; 0: none."""
+    kube_router_annotations: bool = False
+    """Heed kube-router's annotations of nodes: their peers, prepending, communities, refused ranges and podCIDRs."""
     groups: tuple[PeerGroup, ...] = ()
     """Named sets of keys that explicit peers inherit."""
     peers: tuple[PeerConfig, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kroute.model.kube_router import NodeAnnotations
 from kroute.model.net import Address, Family, Prefix
 
 
@@ -26,6 +27,8 @@ class Node:
     created: str = ""
     uid: str = ""
     unschedulable: bool = False
+    kube_router: NodeAnnotations | None = None
+    """What its ``kube-router.io/…`` annotations say; None where it has none."""
     ready: bool = True
     """The Ready condition, as the node's kubelet or, in its silence, the cluster says; True where there is none."""
 

@@ -10,9 +10,11 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from kroute.codec.yaml12 import load
+from kroute.model.communities import WELL_KNOWN
 from kroute.model.errors import InputError
 from kroute.model.kube_router import NodeAnnotations, NodePeer
 from kroute.model.net import Address, Prefix
+from kroute.model.service import AddressKind
 
 PREFIX: Final = "kube-router.io/"
 LONGEST: Final = 65536
@@ -20,32 +22,38 @@ LONGEST: Final = 65536
 MOST: Final = 256
 """Entries of a list that are read."""
 
+_ADVERTISE: Final[Mapping[str, AddressKind]] = {
+    PREFIX + "service.advertise.clusterip": AddressKind.CLUSTER_IP,
+    PREFIX + "service.advertise.externalip": AddressKind.EXTERNAL_IP,
+    PREFIX + "service.advertise.loadbalancerip": AddressKind.LOAD_BALANCER_IP,
+}
+
+_GOBGP_NAMES: Final[Mapping[str, str]] = {
+    "planned-shut": "graceful-shutdown",
+    "no-peer": "nopeer",
+}
+"""Well-known communities that the library inside kube-router calls otherwise than IANA."""
+
+_SECRET: Final = (PREFIX + "peers", PREFIX + "peer.passwords")
+
 Complain = Callable[[str, str], None]
 """Takes the annotation's key and what is wrong with it."""
 
-WELL_KNOWN: Final[Mapping[str, int]] = {
-    "planned-shut": 0xFFFF0000,
-    "accept-own": 0xFFFF0001,
-    "llgr-stale": 0xFFFF0006,
-    "no-llgr": 0xFFFF0007,
-    "blackhole": 0xFFFF029A,
-    "no-export": 0xFFFFFF01,
-    "no-advertise": 0xFFFFFF02,
-    "no-export-subconfed": 0xFFFFFF03,
-    "no-peer": 0xFFFFFF04,
-}
-"""IANA's well-known communities by the names that GoBGP knows."""
+
+def without_secrets(annotations: dict[str, str]) -> dict[str, str]:
+    """The annotations but for those that hold passwords."""
+    return {key: value for key, value in annotations.items() if key not in _SECRET}
 
 
-def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> NodeAnnotations:
-    """What the annotations of a Node object say to kroute; those of others are passed over."""
+def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> NodeAnnotations | None:
+    """What the annotations of a Node object say; None where it bears none of kube-router's."""
     said = {
         key.removeprefix(PREFIX): value[:LONGEST]
         for key, value in annotations.items()
         if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, str)
     }
     if not said:
-        return NodeAnnotations()
+        return None
 
     def wrong(name: str, reason: str) -> None:
         complain(PREFIX + name, reason)
@@ -62,6 +70,18 @@ def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> Node
         ),
         pod_cidrs=tuple(_prefixes("pod-cidrs", listed, wrong)),
     )
+
+
+def advertise_wishes(annotations: Mapping[str, str]) -> dict[AddressKind, bool]:
+    """What a Service's annotations say of each kind of address; one that is no truth value says no, as there."""
+    said = {
+        kind: annotations[key].strip().lower() in ("true", "1", "t")
+        for key, kind in _ADVERTISE.items()
+        if key in annotations
+    }
+    if PREFIX + "service.skiplbips" in annotations:
+        said[AddressKind.LOAD_BALANCER_IP] = False
+    return said
 
 
 # --- peers --------------------------------------------------------------------------------------------------
@@ -185,8 +205,9 @@ def _communities(text: str, wrong: Complain) -> Iterator[int]:
 
 
 def _community(word: str) -> int:
-    if word.lower() in WELL_KNOWN:
-        return WELL_KNOWN[word.lower()]
+    name = _GOBGP_NAMES.get(word.lower(), word.lower())
+    if name in WELL_KNOWN:
+        return WELL_KNOWN[name]
     high, colon, low = word.partition(":")
     if not colon:
         return _number("community", word, 0, (1 << 32) - 1)

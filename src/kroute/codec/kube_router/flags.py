@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from kroute.codec.conflist import inspect
@@ -142,6 +142,7 @@ def translate(deployed: Deployment) -> Translation:
     result.put("cni.network", deployed.network)
     result.put("fib.formerProtocols", [17])
     result.put("peering.initiate", "both")
+    result.put("peering.kubeRouterAnnotations", True)
     result.notes += _ALWAYS
     for name, value in flags.items():
         rule = _RULES.get(name)
@@ -154,6 +155,7 @@ def translate(deployed: Deployment) -> Translation:
         except ValueError as error:
             _odd(result, name, str(error))
     _peers(flags, result)
+    _services(flags, result)
     return result
 
 
@@ -266,7 +268,10 @@ def _mesh(value: str, result: Translation) -> Keys:
         "clients; without such annotations, kube-router meshed nodes of equal node.asn, which topology none with "
         "explicit peers says here"
     )
-    return {"peering.topology": "routeReflector"}
+    return {
+        "peering.topology": "routeReflector",
+        "peering.routeReflector.label": "kube-router.io/rr.server",
+    }
 
 
 def _router_id(value: str, result: Translation) -> Keys:
@@ -340,6 +345,14 @@ _RULES: Final[Mapping[str, Rule]] = {
     "advertise-pod-cidr": _note_if(
         False, "--advertise-pod-cidr=false: external peers are told the node's podCIDRs here"
     ),
+    "advertise-cluster-ip": _nothing,
+    "advertise-external-ip": _nothing,
+    "advertise-loadbalancer-ip": _nothing,
+    "service-cluster-ip-range": _nothing,
+    "service-external-ip-range": _nothing,
+    "loadbalancer-ip-range": _nothing,
+    "strict-external-ip-validation": _nothing,
+    "service-node-port-range": _nothing,
     "enable-overlay": _note_if(
         True,
         "--enable-overlay: kroute builds no tunnels; nodes of different subnets need a network "
@@ -450,3 +463,39 @@ def _peer(
         peer["multihop"] = hops
     peer["holdTime"] = _seconds(flags.get("bgp-holdtime", "90s"))
     return peer
+
+
+# --- services -------------------------------------------------------------------------------------------------------
+
+_ADVERTISE: Final[Mapping[str, tuple[str, str, str]]] = {
+    "advertise-cluster-ip": ("clusterIP", "service-cluster-ip-range", "10.96.0.0/12"),
+    "advertise-external-ip": ("externalIP", "service-external-ip-range", ""),
+    "advertise-loadbalancer-ip": ("loadBalancerIP", "loadbalancer-ip-range", ""),
+}
+"""Flag to the kind of address, the flag that names its ranges, and their default."""
+
+
+def _services(flags: Mapping[str, str], result: Translation) -> None:
+    """Which addresses of services are announced, and the ranges that they must be in."""
+    kinds, ranges = [], dict[str, None]()
+    for flag, (kind, range_flag, default) in _ADVERTISE.items():
+        try:
+            if not _bool(flags.get(flag, "false")):
+                continue
+            kinds.append(kind)
+            ranges |= {str(ip_network(r)): None for r in _list(flags.get(range_flag, default))}
+        except ValueError as error:
+            _odd(result, range_flag if flag in flags else flag, str(error))
+    if not kinds:
+        result.notes.append(
+            "annotations such as kube-router.io/service.advertise.clusterip need services.enabled and services.ranges; "
+            "no flag asks for services here"
+        )
+        return
+    result.put("services.enabled", True)
+    result.put("services.advertise", kinds)
+    result.put("services.ranges", list(ranges))
+    if not ranges:
+        result.notes.append(
+            "services.ranges is empty, so no address is announced until you name their ranges"
+        )
