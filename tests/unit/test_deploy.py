@@ -62,7 +62,8 @@ def configurations() -> dict[str, str]:
     found = {"daemonset.yaml": of_kind("ConfigMap")["data"]["kroute.yaml"]}
     for overlay in OVERLAYS:
         for patch in patches(overlay):
-            found[str(overlay.parent.relative_to(DEPLOY))] = patch["data"]["kroute.yaml"]
+            if patch["kind"] == "ConfigMap":
+                found[str(overlay.parent.relative_to(DEPLOY))] = patch["data"]["kroute.yaml"]
     return found
 
 
@@ -198,6 +199,18 @@ def test_the_overlays_say_what_their_names_promise():
     configs = {where: parse_config(text, where) for where, text in configurations().items()}
     assert configs["overlays/reflector"].peering.topology is Topology.ROUTE_REFLECTOR
     assert len(configs["overlays/tor"].peering.peers) == 2
+    (leaf,) = configs["overlays/unnumbered"].peering.peers
+    assert leaf.address_from is not None
+    assert leaf.address_from.unnumbered is not None
+
+
+def test_unnumbered_cables_need_one_capability_more_than_the_base():
+    (overlay,) = (o for o in OVERLAYS if o.parent.name == "unnumbered")
+    (patch,) = (p for p in patches(overlay) if p["kind"] == "DaemonSet")
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    added = container["securityContext"]["capabilities"]["add"]
+    assert container["name"] == daemon()["name"]
+    assert added == [*daemon()["securityContext"]["capabilities"]["add"], "NET_RAW"]
 
 
 def test_the_build_context_holds_every_file_that_is_copied():
