@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kroute.model.net import Address, Prefix
+from kroute.model.selection import NodeSelector
 
 
 class OriginClass(StrEnum):
@@ -124,8 +125,8 @@ class Match:
     """The session is with one of these peers: `peer/tor1`, `node/n2`, or a configured peer's bare name."""
     groups: tuple[str, ...] = ()
     """The session is with a peer of one of these groups."""
-    node_selector: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """The node at the other end of the session has these labels."""
+    node_selector: NodeSelector | Mapping[str, str] | None = field(default=None, hash=False)
+    """Labels that the node at the other end of the session has: {rack: a}, or matchLabels and matchExpressions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

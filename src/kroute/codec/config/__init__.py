@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from kroute.codec.config.constraints import objection, objections
 from kroute.codec.config.decode import Decoder
-from kroute.codec.config.describe import json_schema, reference
+from kroute.codec.config.describe import (
+    json_schema,
+    policy_reference,
+    reference,
+    with_generated,
+)
 from kroute.codec.config.encode import dump_config, plain
 from kroute.codec.yaml12 import load
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError, InputError
 
-__all__ = ["dump_config", "json_schema", "parse_config", "plain", "reference"]
+__all__ = [
+    "dump_config",
+    "json_schema",
+    "parse_config",
+    "plain",
+    "policy_reference",
+    "reference",
+    "with_generated",
+]
 
 MAX_SIZE = 1 << 20
 """Characters of a configuration file; more is a mistake."""

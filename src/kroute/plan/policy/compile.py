@@ -19,6 +19,7 @@ from kroute.plan.policy.matching import (
     PrefixSet,
 )
 from kroute.plan.policy.rules import Policy, Rule
+from kroute.plan.selector import selects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ def _concerns(match: Match, to: Bound) -> bool:
         return False
     if match.groups and to.group not in match.groups:
         return False
-    return all(to.labels.get(key) == value for key, value in match.node_selector.items())
+    return selects(match.node_selector, to.labels)
 
 
 def _rule(policy: str, rule: RuleConfig, names: Mapping[str, str], to: Bound) -> Rule:

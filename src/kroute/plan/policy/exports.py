@@ -156,7 +156,7 @@ class Export:
         self.path = path
         self._rules = rules
         self._family = family
-        self._known: dict[int, tuple[Verdict, Told]] = {}
+        self._known: dict[int, tuple[Verdict, Told]] | None = None
         self._root: Node = UNDECIDED
         self.fixed: Told | None = self._begin()
         """What becomes of every prefix of the path alike; None where it must be asked (:meth:`told`)."""
@@ -184,6 +184,8 @@ class Export:
         if not self._is_announced(place.kind):
             return Told(None, self._not_announced(place.kind))
         verdict = follow(self._root, place)
+        if self._known is None:
+            self._known = {}
         known = self._known.get(id(verdict))
         if known is None:
             known = self._known[id(verdict)] = (verdict, self._end(verdict))
