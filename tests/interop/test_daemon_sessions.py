@@ -238,3 +238,53 @@ def test_tcp_ao_that_is_asked_for_keeps_the_session_down(site: Site) -> None:
     node = kroute(site, tor(tcpAo=True))
     assert "not opened without it" in node.problems()["peer/tor tcpAo"]
     assert node.peer("peer/tor") == {}
+
+
+def _bird_with_paths(site: Site, where: Namespace) -> Bird:
+    """A BIRD that passes on what two more hosts on the same network announce, all of it."""
+    text = bird_session(
+        "k",
+        P4,
+        OTHER,
+        K4,
+        CLUSTER,
+        ipv4="add paths tx; export where source = RTS_BGP; next hop keep;",
+    ).replace("export where source = RTS_STATIC;", "")
+    text += "".join(bird_session(f"u{n}", P4, OTHER, f"192.0.2.{n}", 65000 + n) for n in (3, 4))
+    return Bird(where, site.folder / "bird", P4, text)
+
+
+def _frr_with_paths(site: Site, where: Namespace) -> Frr:
+    lines = frr_session(K4, CLUSTER, "ipv4", more=()).replace(
+        f"  neighbor {K4} activate",
+        f"  neighbor {K4} activate\n  neighbor {K4} addpath-tx-all-paths"
+        f"\n  neighbor {K4} attribute-unchanged next-hop",
+    )
+    lines += "".join(frr_session(f"192.0.2.{n}", 65000 + n, "ipv4") for n in (3, 4))
+    return Frr(where, site.folder / "frr", OTHER, P4, lines)
+
+
+@pytest.mark.parametrize("start", [_bird_with_paths, _frr_with_paths])
+def test_all_paths_that_a_router_knows_share_the_traffic(site: Site, start: Any) -> None:
+    start(site, site.host("p", 2))
+    uplinks = {}
+    for number in (3, 4):
+        end = f"192.0.2.{number}"
+        session = bird_session("r", end, 65000 + number, P4, OTHER)
+        where = site.host(f"u{number}", number)
+        uplinks[number] = Bird(where, site.folder / f"bird{number}", end, session)
+        uplinks[number].announce(NETS[0])
+    node = kroute(site, tor(addPath="receive", families=["ipv4"]))
+    node.has(NETS[0])
+    wait_for(
+        lambda: node.kernel() == {NETS[0]: {"192.0.2.3", "192.0.2.4"}},
+        15,
+        f"both paths: {node.ask('routes')}",
+    )
+    told = node.ask("peer", name="tor")
+    assert told["negotiated"]["addPath"] == ["ipv4"]
+    uplinks[3].withdraw(NETS[0])
+    wait_for(lambda: node.kernel() == {NETS[0]: {"192.0.2.4"}}, 15, "one path")
+    uplinks[4].withdraw(NETS[0])
+    node.has()
+    assert node.peer("peer/tor")["faults"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -62,6 +63,13 @@ def refused(number: int = 2) -> Path:
     return found
 
 
+def _other_nexthop() -> Path:
+    """Another path of the peer that the reference path is from."""
+    found = path()
+    found.attributes = replace(found.attributes, nexthop=packed("192.0.2.10"))
+    return found
+
+
 SEQUENCE, SET, CONFED = SegmentType.AS_SEQUENCE, SegmentType.AS_SET, SegmentType.AS_CONFED_SEQUENCE
 
 BETTER: dict[str, tuple[Why, Path]] = {
@@ -108,6 +116,7 @@ WORSE: dict[str, tuple[Why, Path]] = {
         Why.PEER_ADDRESS,
         path(5, router_id="192.0.2.5"),
     ),
+    "higher next hop of the same peer (add-path)": (Why.NEXTHOP, _other_nexthop()),
 }
 WORSE["later name where two sessions share an address"][1].source.peer = peer(5, name="node/n6")
 

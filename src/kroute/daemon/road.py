@@ -264,8 +264,11 @@ class Road:
             return
         state.updates += len(event.bodies)
         rib, adj_in = self.routing.rib, state.adj_in
+        several = state.negotiated.add_path if state.negotiated else ()
         for family, path, nlris in decoded.steps:
-            if path is None:
+            if family in several:
+                self._take_several(state, family, path, nlris)
+            elif path is None:
                 rib.forget(adj_in, family, nlris)
             else:
                 rib.learn(adj_in, family, path, nlris)
@@ -276,6 +279,15 @@ class Road:
             self.routing.end_of_rib(state, family)
         if adj_in.over:
             self._punish(name, state)
+
+    def _take_several(
+        self, state: PeerState, family: Family, path: Path | None, entries: list[bytes]
+    ) -> None:
+        """Prefixes behind path identifiers (RFC 7911)."""
+        if path is None:
+            state.places.forget(self.routing.rib, family, entries)
+        else:
+            state.places.learn(self.routing.rib, family, path, entries)
 
     def _refuse(self, name: PeerName, state: PeerState, error: UpdateError) -> None:
         """An UPDATE that no session survives (RFC 7606 §3): tell the peer, and read nothing more of it."""

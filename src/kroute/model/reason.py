@@ -37,6 +37,7 @@ class Why(StrEnum):
     ROUTER_ID = "router-id"
     CLUSTER_LENGTH = "cluster-list-length"
     PEER_ADDRESS = "peer-address"
+    NEXTHOP = "next-hop"
     ONLY = "only-path"
     MULTIPATH = "multipath"
 

@@ -15,6 +15,7 @@ The standard's procedure                          Here, one function a step
          f) lowest BGP identifier; ORIGINATOR_ID  :func:`router_id`
  4456 §9 shortest CLUSTER_LIST                    :func:`cluster_length`
          g) lowest peer address                   :func:`peer_address`
+         of one peer's paths, the lowest next hop :func:`nexthop`
 
 MED compares only paths of one neighbouring AS, so the procedure is no order by which one could sort: a step
 takes the paths that are left and gives back those that survive it. Nothing depends on who came first.
@@ -100,6 +101,18 @@ def peer_address(paths: Paths) -> Paths:
     return [p for p in paths if (p.source.address, p.source.name) == least]
 
 
+def nexthop(paths: Paths) -> Paths:
+    """Of several paths of one peer (RFC 7911), the one with the lowest next hop."""
+    least = min(_told(p) for p in paths)
+    return [p for p in paths if _told(p) == least]
+
+
+def _told(path: Path) -> tuple[bytes, int, tuple[int, ...]]:
+    """What tells the paths of one peer apart, whatever their order."""
+    told = path.attributes
+    return told.nexthop, told.neighbor_as or 0, told.communities
+
+
 EQUAL: Final[tuple[tuple[Why, Step], ...]] = (
     (Why.LOCAL, local),
     (Why.SEEDED, announced),
@@ -116,6 +129,7 @@ TIES: Final[tuple[tuple[Why, Step], ...]] = (
     (Why.ROUTER_ID, router_id),
     (Why.CLUSTER_LENGTH, cluster_length),
     (Why.PEER_ADDRESS, peer_address),
+    (Why.NEXTHOP, nexthop),
 )
 """Steps that only choose one of equally good paths to announce."""
 
@@ -145,6 +159,7 @@ def _rank(equal: Paths) -> list[Path]:
             len(p.attributes.cluster_list),
             p.source.address,
             p.source.name,
+            *_told(p),
         ),
     )
 
@@ -226,4 +241,5 @@ _WORDS: Final[dict[Why, str]] = {
     Why.ROUTER_ID: "router id (tie, ECMP full or off)",
     Why.CLUSTER_LENGTH: "cluster list length (tie, ECMP full or off)",
     Why.PEER_ADDRESS: "peer address (tie, ECMP full or off)",
+    Why.NEXTHOP: "next hop of one peer's paths (tie, ECMP full or off)",
 }

@@ -17,6 +17,7 @@ from kroute.model.bgp import (
     SessionState,
 )
 from kroute.model.net import Family
+from kroute.plan.add_path import Places
 from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.policy import UNRULED, PeerRules
 from kroute.plan.rib import AdjRibIn
@@ -72,6 +73,8 @@ class PeerState:
     """Outcome of the last attempt to connect, in words."""
     ended: set[Family] = field(default_factory=set)
     """Families whose initial table has ended (End-of-RIB received)."""
+    places: Places = field(init=False)
+    """Where its paths are, if it tells several to a prefix."""
     heard: set[Family] = field(default_factory=set)
     """Families whose whole table it has told at least once, or would not have over its session."""
     away: bool = False
@@ -92,6 +95,14 @@ class PeerState:
     """Its place in a change of the topology; None where it is what the plan wants."""
     backlog: int = 0
     """Octets that wait for the peer to read them."""
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.adj_in)
+
+    @property
+    def ribs(self) -> list[AdjRibIn]:
+        """All its tables: the own one, and further ones while it tells several paths to a prefix."""
+        return self.places.ribs
 
     @property
     def leaving(self) -> bool:

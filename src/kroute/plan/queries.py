@@ -50,7 +50,7 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
         "uptime": round(now - state.since, 1) if state.established else None,
         "families": [f.label for f in (negotiated.families if negotiated else peer.families)],
         "holdTime": negotiated.hold_time if negotiated else peer.hold_time,
-        "received": len(state.adj_in),
+        "received": state.places.paths,
         "stale": sum(map(len, state.adj_in.stale.values())),
         "announced": state.out.count(peer.name) if state.out else 0,
         "endOfRib": sorted(f.label for f in state.ended) if state.established else [],

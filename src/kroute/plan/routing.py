@@ -12,7 +12,7 @@ expected peer has ended its table or was given up (law 2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kroute.model.bgp import (
     Negotiated,
@@ -100,18 +100,20 @@ class Routing:
     def _rule(self, state: PeerState, rules: PeerRules) -> None:
         """A peer's rules hold at once, both ways, for all that is stored; its session does not notice."""
         source = state.adj_in.source
-        self.rib.accept(state.adj_in, rules.imports)
+        for rib in state.ribs:
+            self.rib.accept(rib, rules.imports)
         self._rules_changed |= state.rules.exports != rules.exports
         state.rules = rules
         if source.pass_on != rules.pass_on:
             source.pass_on = rules.pass_on
+            state.places.follow()
             self._passed_on |= rules.pass_on
             self._reconsider(state)
 
     def set_classes(self, classes: Classes) -> None:
         """Take over what prefixes are to this node; what import and export rules say of them changes at once."""
         told = any(out.rules.asks_kind for out in self._outs.values())
-        self.rib.classify((p.adj_in for p in self.peers.values()), classes, told=told)
+        self.rib.classify(self._ribs(), classes, told=told)
         for out in self._outs.values():
             out.classes = classes
 
@@ -124,7 +126,7 @@ class Routing:
         """Take over who may announce what; stored announcements that it judges differently change at once."""
         if check is self.rib.origin_check:
             return
-        self.rib.check_origins((p.adj_in for p in self.peers.values()), check)
+        self.rib.check_origins(self._ribs(), check)
 
     def set_self(
         self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes] | None
@@ -135,21 +137,25 @@ class Routing:
         if own_nexthops is not None and self._own_nexthops != own_nexthops:
             self._own_nexthops = dict(own_nexthops)
             self._rules_changed = True
-        self.rib.rejudge(
-            (self.seeds.adj_in, *(p.adj_in for p in self.peers.values())), me, resolver
-        )
+        self.rib.rejudge((self.seeds.adj_in, *self._ribs()), me, resolver)
+
+    def _ribs(self) -> Iterator[AdjRibIn]:
+        """The tables of all peers."""
+        return (rib for state in self.peers.values() for rib in state.ribs)
 
     def _change(self, state: PeerState, peer: Peer) -> None:
         """A known peer has new parameters; what they mean for its paths and for what it is told holds at once."""
         source, same = state.adj_in.source, state.looks_like(peer)
         state.peer, state.adj_in.limit = peer, peer.max_prefixes
         source.adopt(peer)
+        state.places.follow()
         if not same:
             self._reconsider(state)
         self._rules_changed = True
 
     def _reconsider(self, state: PeerState) -> None:
-        self.rib.revisit(state.adj_in)
+        for rib in state.ribs:
+            self.rib.revisit(rib)
         for out in self._outs.values():
             out.reconsider()
 
@@ -191,6 +197,7 @@ class Routing:
 
     def _drop(self, name: PeerName) -> None:
         gone = self.peers.pop(name)
+        gone.places.fold(self.rib)
         self._leave(gone)
         for family, table in gone.adj_in.tables.items():
             self.rib.forget(gone.adj_in, family, list(table))
@@ -280,6 +287,7 @@ class Routing:
         self._mark_stale(state, (), now)
 
     def _mark_stale(self, state: PeerState, kept: tuple[Family, ...], until: float) -> None:
+        state.places.fold(self.rib)
         for family, table in state.adj_in.tables.items():
             if family in kept:
                 state.adj_in.stale[family] = set(table)

@@ -21,7 +21,7 @@ from kroute.codec.bgp.multiprotocol import (
     read_unreach,
 )
 from kroute.codec.bgp.names import Code
-from kroute.codec.bgp.nlri import IPV4_SIZE, UNUSED, read_nlri
+from kroute.codec.bgp.nlri import IPV4_SIZE, UNUSED, read_nlri, read_path_nlri
 from kroute.codec.bgp.plain import PlainReader
 from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProblem
 from kroute.model.bgp import Attributes, Negotiated
@@ -67,12 +67,14 @@ class UpdateDecoder(Generic[P]):
     """Reads the UPDATE bodies of one session (without the 19 octets of header).
 
     ``internal``: the peer is in our own AS. ``make`` turns a family and the attributes of a distinct block
-    into the object that stands for it in the steps; it must not return None. Equal blocks give the
+    into the object that stands for it in the steps; it must not return None. In families with add-path (RFC 7911)
+    the steps hold path identifier and prefix in one. Equal blocks give the
     identical object as long as the cache remembers them: it holds at most two generations of
     ``cached_blocks``.
     """
 
     __slots__ = (
+        "_add_path",
         "_extended_nexthop",
         "_families",
         "_limit",
@@ -92,6 +94,7 @@ class UpdateDecoder(Generic[P]):
         cached_blocks: int = CACHED_BLOCKS,
     ) -> None:
         self._families = frozenset(negotiated.families)
+        self._add_path = frozenset(negotiated.add_path)
         self._extended_nexthop = negotiated.extended_nexthop
         self._reader = AttributeReader(asn4=negotiated.asn4, internal=internal)
         self._plain = PlainReader(internal=internal) if negotiated.asn4 else None
@@ -115,6 +118,10 @@ class UpdateDecoder(Generic[P]):
             UpdateError: the session must be reset; nothing of the run counts, for the session's routes go with it.
         """
         out: Decoded[P] = Decoded()
+        if self._add_path:
+            for body in bodies:
+                self._update(body, out)
+            return out
         steps = out.steps
         known = self._young.get
         sizes, unused, family = IPV4_SIZE, UNUSED, _V4
@@ -151,6 +158,10 @@ class UpdateDecoder(Generic[P]):
             self._update(body, out)
             known = self._young.get
         return out
+
+    def _nlri(self, family: Family, field: bytes) -> list[Nlri]:
+        """The prefixes of a field; with their path identifiers before them where the session has them."""
+        return (read_path_nlri if family in self._add_path else read_nlri)(family, field)
 
     def _learn(self, block: bytes) -> P | None:
         """The path of a block of IPv4 routes that is not in the young generation; None if it is unusual."""
@@ -197,7 +208,7 @@ class UpdateDecoder(Generic[P]):
     def _update(self, body: bytes, out: Decoded[P]) -> None:
         """Any UPDATE (RFC 4271 §4.3): what is withdrawn first, so that a prefix that is also announced stays."""
         withdrawn_field, block, announced_field = _fields(body)
-        withdrawn, announced = read_nlri(_V4, withdrawn_field), read_nlri(_V4, announced_field)
+        withdrawn, announced = self._nlri(_V4, withdrawn_field), self._nlri(_V4, announced_field)
         if len(body) == 4:
             out.end_of_rib.append(_V4)
         if (withdrawn or announced) and _V4 not in self._families:
@@ -228,7 +239,7 @@ class UpdateDecoder(Generic[P]):
                 return False
         if nlri:
             family = _V6 if head[1] == 2 else _V4
-            out.steps.append((family, path, read_nlri(family, nlri)))
+            out.steps.append((family, path, self._nlri(family, nlri)))
         return True
 
     def _learn_multiprotocol(self, head: bytes, rest: bytes) -> P | None:
@@ -269,7 +280,7 @@ class UpdateDecoder(Generic[P]):
         if family is None or family not in self._families:
             out.note(not_negotiated(Code.MP_UNREACH_NLRI.name, family_text(value)))
         elif nlri:
-            out.steps.append((family, None, read_nlri(family, nlri)))
+            out.steps.append((family, None, self._nlri(family, nlri)))
         elif alone:
             out.end_of_rib.append(family)
 
@@ -282,7 +293,7 @@ class UpdateDecoder(Generic[P]):
         if family is None or family not in self._families:
             out.note(not_negotiated(Code.MP_REACH_NLRI.name, family_text(value)))
             return
-        nlris = read_nlri(family, reach.field)
+        nlris = self._nlri(family, reach.field)
         attributes, problems = self._reader.read(parts, reach.nexthop, reach.link_local)
         if reach.problem:
             problems = [*problems, reach.problem]

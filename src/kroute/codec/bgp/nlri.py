@@ -19,6 +19,9 @@ from kroute.model.net import Family, Nlri
 UNUSED = bytes((0xFF >> (bits & 7)) if bits & 7 else 0 for bits in range(256))
 """For each prefix length the mask of unused bits in the last octet."""
 
+_PATH_ID = 4
+"""Octets of a path identifier (RFC 7911 §3)."""
+
 IPV4_SIZE = bytes(1 + ((bits + 7) >> 3) if bits <= 32 else 0 for bits in range(256))
 """Octets of an IPv4 NLRI by its prefix length; 0 where the length is not valid."""
 
@@ -62,6 +65,26 @@ def read_nlri(family: Family, field: bytes) -> list[Nlri]:
     for position, nlri in enumerate(found):
         if nlri[-1] & unused[nlri[0]]:
             found[position] = canonical(nlri)
+    return found
+
+
+def read_path_nlri(family: Family, field: bytes) -> list[bytes]:
+    """All prefixes of an NLRI field with path identifiers (RFC 7911 §3), each as 4 octets and a canonical key.
+
+    Raises:
+        UpdateError: a length is above the family's bits, or the field ends inside an identifier or prefix.
+    """
+    sizes, _ = _FIELDS[family]
+    found: list[bytes] = []
+    at, end = 0, len(field)
+    while at < end:
+        start = at + _PATH_ID
+        size = sizes[field[start]] if start < end else 0
+        if not size or start + size > end:
+            words = f"{family.label} NLRI field with path identifiers cannot be read at octet {at}"
+            raise UpdateError(Subcode.INVALID_NETWORK, words, "RFC 7911 §3, RFC 7606 §5.3")
+        found.append(field[at:start] + canonical(field[start : start + size]))
+        at = start + size
     return found
 
 
