@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import Final
 
 from kroute.model.config import AnnouncePods
+from kroute.model.net import order_of
 from kroute.model.state import Origination
 from kroute.plan.services import service_routes
 from kroute.plan.sessions import View
@@ -49,4 +50,4 @@ def originations(view: View) -> tuple[Origination, ...]:
     before services.
     """
     found = {o.prefix: o for advertise in ADVERTISERS for o in advertise(view)}
-    return tuple(sorted(found.values(), key=lambda o: (o.prefix.version, o.prefix)))
+    return tuple(sorted(found.values(), key=lambda o: order_of(o.prefix)))

@@ -62,10 +62,15 @@ async def _http(check: HttpCheck) -> str:
         raise CheckFailed(f"{check.url}: {_words(error)}") from error
     finally:
         await _close(writer)
-    return _judged(check, head, body)
+    return judged(check, head, body)
 
 
-def _judged(check: HttpCheck, head: bytes, body: bytes) -> str:
+def judged(check: HttpCheck, head: bytes, body: bytes) -> str:
+    """What an answer's head and body say, in words.
+
+    Raises:
+        CheckFailed: they are not what the check wants.
+    """
     version, _, rest = head.split(b"\r\n")[0].partition(b" ")
     code = rest[:3].decode("ascii", "replace")
     if not version.startswith(b"HTTP/") or not code.isdecimal():
