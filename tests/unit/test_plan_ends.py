@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroute.model.bgp import ANY_ASN, Peer, PeerKind
+from kroute.model.bgp import ANY_ASN, Asn, Peer, PeerKind, takes_as
 from kroute.model.config import Bgp, Config, PeerConfig, Peering, Topology
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.node import Node
@@ -309,3 +309,17 @@ def test_a_mesh_of_nodes_of_different_ases_gets_a_clear_answer():
     for peering in (Peering(topology=Topology.NONE), Peering(peers=(switch,))):
         other = plan(replace(seen, config=replace(seen.config, peering=peering)))
         assert [p for p in other.problems if p.field == "as" and p.object == "node/n1"] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told", "taken"),
+    [
+        (65001, 65001, True),
+        (65001, 65002, False),
+        (64512, 64512, True),
+        (ANY_ASN, 65002, True),
+        (ANY_ASN, 64512, False),
+    ],
+)
+def test_an_external_peer_is_of_any_as_but_ours(wanted: int, told: int, taken: bool):
+    assert takes_as(Asn(wanted), Asn(64512), Asn(told)) is taken

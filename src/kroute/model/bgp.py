@@ -21,6 +21,12 @@ PeerName = NewType("PeerName", str)
 ANY_ASN = Asn(0)
 """As a peer's AS: any but ours, to be learned from its OPEN."""
 
+
+def takes_as(wanted: Asn, ours: Asn, told: Asn) -> bool:
+    """Whether an end that wants a peer of an AS, and is of ours itself, takes one whose OPEN tells this AS."""
+    return told == wanted if wanted != ANY_ASN else told != ours
+
+
 RESERVED_ASNS: Final = {
     23456: "is AS_TRANS, which stands for AS numbers that do not fit (RFC 6793)",
     65535: "is reserved (RFC 7300)",
@@ -121,6 +127,11 @@ class Peer:
     def internal(self) -> bool:
         """Whether both ends are in one autonomous system (iBGP)."""
         return self.asn == self.local_asn
+
+    @property
+    def as_words(self) -> str:
+        """The peer's AS as people read it."""
+        return f"AS {self.asn}" if self.asn != ANY_ASN else "any AS but ours"
 
     @property
     def interface(self) -> str:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from kroute.daemon.rehearsal.stage import Between, Block, Stage, Voice, ends
-from kroute.model.bgp import Attributes, Negotiated, Peer, PeerKind, PeerName, PeerRestart
+from kroute.model.bgp import (
+    Asn,
+    Attributes,
+    Negotiated,
+    Peer,
+    PeerKind,
+    PeerName,
+    PeerRestart,
+    takes_as,
+)
 from kroute.model.config import Config
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Family, Nlri
@@ -90,6 +99,11 @@ class End(NamedTuple):
     local_asn: int
     reflected: bool
     """Whether this end takes the other for its reflector."""
+
+    def agrees(self, peer: Peer) -> bool:
+        """Whether this end and the other one, which is configured as ``peer``, take each other's AS."""
+        ours = takes_as(Asn(self.asn), Asn(self.local_asn), peer.local_asn)
+        return ours and takes_as(peer.asn, peer.local_asn, Asn(self.local_asn))
 
 
 class First(NamedTuple):
@@ -232,8 +246,7 @@ class Cluster:
 
     def _fitting_end(self, peer: Peer) -> End | None:
         end = self.other_end(peer)
-        fits = end is not None and end.asn == peer.local_asn and end.local_asn == peer.asn
-        return end if fits else None
+        return end if end is not None and end.agrees(peer) else None
 
     def _brought_up_to_date(self, voice: Voice, peer: Peer, end: End | None) -> Voice:
         """What a peer has really said, with the difference that the change makes to what it would say.

@@ -92,8 +92,8 @@ def _sessions(old: Stage | None, new: Stage | None) -> Iterator[SessionChange]:
 
 def _described(peer: Peer) -> tuple[str, ...]:
     if peer.node:
-        return (f"{peer.kind.value}, AS {peer.asn}",)
-    return (f"{peer.kind.value}, {peer.address}, AS {peer.asn}",)
+        return (f"{peer.kind.value}, {peer.as_words}",)
+    return (f"{peer.kind.value}, {peer.address}, {peer.as_words}",)
 
 
 def _differing(
@@ -272,7 +272,7 @@ def _one_sided(new: Stage, after: Cluster) -> Iterator[tuple[str, str]]:
         end = after.other_end(peer)
         if end is None:
             unwanted.append(name.removeprefix("node/"))
-        elif (end.asn, end.local_asn) != (peer.local_asn, peer.asn):
+        elif not end.agrees(peer):
             mismatched.append(name.removeprefix("node/"))
     if unwanted:
         yield "one-sided", f"would wait in vain for {_some(unwanted)}: no session wanted there"
