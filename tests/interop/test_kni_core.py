@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from kroute.model.kni import (
     Generation,
     Isolation,
     KniError,
+    Phase,
     PodReply,
     PortMapping,
     Refusal,
@@ -419,6 +421,40 @@ def test_a_lease_that_a_plugin_s_crash_left_without_an_owner_is_released(node):
     (found,) = gc.collect(core, dry_run=False, lease_age=0.0)
     assert (found.object, found.outcome) == ("lease/10.244.1.99", "released")
     assert set(node.leased().values()) == {pod.name}
+
+
+def test_a_detach_that_runs_is_no_garbage_and_one_that_was_broken_off_is(node):
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+        known = core.store.attachments[pod.name]
+        core.store.put(replace(known, phase=Phase.DETACHING), synced=True)
+        with core.locks.held(pod.name, 1.0):
+            assert gc.collect(core, dry_run=True) == []
+            assert gc.collect(core, dry_run=False) == []
+        (found,) = gc.collect(core, dry_run=False)
+    assert (found.reason, found.outcome) == ("its detach did not end", "released")
+    assert node.leased() == {}
+
+
+def test_garbage_that_was_attached_anew_while_the_collector_waited_stays(node, monkeypatch):
+    """A client detaches and attaches a pod; the collector saw it in between, and comes after both."""
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+        known = core.store.attachments[pod.name]
+        core.store.put(replace(known, phase=Phase.DETACHING), synced=True)
+        seen = core.why_garbage
+
+        def looked_at(attachment):
+            found = seen(attachment)
+            core.store.put(known, synced=True)
+            return found
+
+        monkeypatch.setattr(core, "why_garbage", looked_at)
+        assert gc.collect(core, dry_run=False) == []
+    assert core.store.attachments[pod.name].phase is Phase.ATTACHED
+    assert pod.name in node.leased().values()
 
 
 def test_attachments_of_a_former_boot_are_released_and_never_answered_for(node):

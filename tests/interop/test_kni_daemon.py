@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -316,6 +317,20 @@ def test_sigterm_leaves_pods_alone_and_exhaustion_is_a_problem_until_there_is_ro
     kubelet.kill(a.name)
     wait_for(lambda: "range/10.244.1.0/30" not in node.problems(), what="room")
     kubelet.start(b)
+
+
+def test_kni_is_served_as_soon_as_another_runtime_leaves_the_socket(site):
+    node = kni_node(site)
+    path = node.folder / "kni.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        node.start()
+        wait_for(lambda: "kni" in node.problems(), what="the problem")
+        assert "another network runtime answers there" in node.problems()["kni"]
+        assert node.words().count("another network runtime answers there") == 1, "said once"
+    ready(node)
+    wait_for(lambda: "kni" not in node.problems(), what="the problem to be solved")
 
 
 def test_the_command_line_drives_a_server_as_a_kubelet_does(site):

@@ -18,6 +18,7 @@ from kroute.codec.kni import messages as m
 from kroute.codec.kni.methods import METHODS
 from kroute.codec.kni.wire import decode
 from kroute.drivers.kni.client import KniClient, Refused
+from kroute.drivers.kni.door import take
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.server import KniServer
 from kroute.model.errors import DriverError
@@ -39,7 +40,7 @@ class Site:
         self.core = node.core()
         self.server = KniServer(self.core, Meter())
         with node.node.entered():
-            self.server.start((self.path, node.folder / "second.sock"))
+            self.server.start(take((self.path, node.folder / "second.sock")))
 
     def client(self, generation: Generation | None = None) -> KniClient:
         return KniClient(str(self.path), generation, timeout=30.0)
@@ -194,9 +195,10 @@ def test_c1_sockets_are_for_root_only_and_go_with_the_server(site):
 
 
 def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
-    other = KniServer(site.core, Meter())
+    fresh = site.node.folder / "fresh.sock"
     with pytest.raises(DriverError):
-        other.start((site.path,))
+        take((fresh, site.path))
+    assert not list(site.node.folder.glob(".kroute-*")), "all or none"
     with site.client() as wire:
         assert wire.nodes().networks
     foreign = site.node.folder / "foreign.sock"
@@ -204,7 +206,7 @@ def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
         listener.bind(str(foreign))
         listener.listen()
         with pytest.raises(DriverError, match="another network runtime answers"):
-            KniServer(site.core, Meter()).start((foreign,))
+            take((foreign,))
         assert foreign.exists()
 
 
@@ -213,12 +215,11 @@ def test_c1_a_stale_socket_is_replaced_and_a_file_that_is_none_is_left(site):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(stale))
     file.write_text("mine")
-    server = KniServer(site.core, Meter())
     with pytest.raises(DriverError, match="no socket"):
-        server.start((file,))
+        take((file,))
     assert file.read_text() == "mine"
     server = KniServer(site.core, Meter())
-    server.start((stale,))
+    server.start(take((stale,)))
     with KniClient(str(stale)) as wire:
         assert wire.nodes().networks
     server.stop(0)

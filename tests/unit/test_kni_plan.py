@@ -138,13 +138,15 @@ def test_other_nodes_follow_the_own_one_and_are_ready_when_routed_to():
     assert [(n.name, n.ready) for n in others] == [("node/n2", True), ("node/n3", False)]
 
 
-def test_what_cannot_exist_any_more_is_forgotten_with_its_reason():
-    here, gone = attachment(), attachment(id="g", netns="/n/g")
-    former = attachment(id="f", boot="before")
-    found = {a.id: why for a, why in plan.forgotten([here, gone, former], {"/n/a"}, "b")}
-    assert set(found) == {"g", "f"}
-    assert "/n/g is gone" in found["g"]
-    assert "former boot" in found["f"]
+def test_what_nobody_needs_any_more_has_a_reason():
+    def why(found: Attachment, lives: bool = True) -> str:
+        return plan.why_garbage(found, lives=lives, boot="b")
+
+    assert why(attachment()) == ""
+    assert why(attachment(phase=Phase.ATTACHING)) == "", "its call is at work"
+    assert "/n/g is gone" in why(attachment(netns="/n/g"), lives=False)
+    assert "former boot" in why(attachment(boot="before"))
+    assert "did not end" in why(attachment(phase=Phase.DETACHING))
 
 
 def test_leases_known_to_us_or_to_libcni_have_owners():

@@ -59,6 +59,10 @@ NOW_AND_THEN = 2.0
 """Seconds between looks at the files of TCP MD5 keys, and between attempts to listen for HTTP."""
 
 
+KNI_RETRY = 2.0
+"""Seconds between attempts to serve KNI."""
+
+
 def node_name(config: Config) -> str:
     """The own node's name: configuration, $NODE_NAME, host name."""
     return config.node_name or os.environ.get("NODE_NAME", "") or socket.gethostname()
@@ -166,7 +170,8 @@ class Daemon:
         tasks.append(group.create_task(self._following.run(), name="inventory"))
         if (writer := writer_of(self)) is not None:
             tasks.append(group.create_task(writer.run(), name="events"))
-        await self._serve_kni()
+        if self.config.kni.enabled:
+            tasks.append(group.create_task(self._serve_kni(), name="kni"))
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()
         gc.freeze()
@@ -212,17 +217,19 @@ class Daemon:
             self._report("http", ())
 
     async def _serve_kni(self) -> None:
-        """Serve kubelets where that is wanted; what keeps us from it keeps nothing else from working."""
-        if not self.config.kni.enabled:
-            return
+        """Serve kubelets, and try again where the store or a socket is not to be had yet; nothing else waits for it."""
         from kroute.daemon.kni import start as start_kni  # nothing of KNI is loaded where it is off
 
-        try:
-            self.kni = await asyncio.to_thread(start_kni, self)
-        except DriverError as error:
-            log.error("%s; KNI is not served until the next start", error)
-            problem = Problem(object="kni", reason=str(error), severity=Severity.ERROR)
-            self._report("kni", (problem,))
+        while self.kni is None:
+            try:
+                self.kni = await asyncio.to_thread(start_kni, self)
+            except DriverError as error:
+                problem = (Problem(object="kni", reason=str(error), severity=Severity.ERROR),)
+                if self.control.observed.reports.get("kni-start") != problem:
+                    log.error("%s; KNI is not served yet, it is tried again", error)
+                    self._report("kni-start", problem)
+                await asyncio.sleep(KNI_RETRY)
+        self._report("kni-start", ())
 
     # --- events ---------------------------------------------------------------------------------------
 

@@ -328,15 +328,17 @@ def pods(attachments: Iterable[Attachment], now: float) -> Iterator[dict[str, An
 # --- garbage --------------------------------------------------------------------------------------------
 
 
-def forgotten(
-    attachments: Iterable[Attachment], living: Collection[str], boot: str
-) -> Iterator[tuple[Attachment, str]]:
-    """Attachments whose pod cannot exist any more, and why. ``living`` are the namespaces that are there."""
-    for attachment in attachments:
-        if attachment.boot != boot:
-            yield attachment, "it is of a former boot"
-        elif attachment.netns not in living:
-            yield attachment, f"its network namespace {attachment.netns} is gone"
+def why_garbage(attachment: Attachment, *, lives: bool, boot: str) -> str:
+    """Why nobody needs an attachment any more, or its detach has to be ended; empty while it is in order.
+
+    ``lives``: its namespace is there. True of what no call is working on; a detach that runs looks like one that
+    was broken off.
+    """
+    if attachment.boot != boot:
+        return "it is of a former boot"
+    if not lives:
+        return f"its network namespace {attachment.netns} is gone"
+    return "its detach did not end" if attachment.phase is Phase.DETACHING else ""
 
 
 def ownerless(

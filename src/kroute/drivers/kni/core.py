@@ -243,14 +243,31 @@ class Core:
         """
         if not container:
             raise KniError(Refusal.INVALID, "the request has no id")
+        self._detach(container, lambda _known: True)
+
+    def discard(self, container: str) -> bool:
+        """Detach a pod that nobody needs any more; whether that is still so once no call is working on it.
+
+        Raises:
+            KniError: as :meth:`detach`.
+        """
+        return self._detach(container, lambda known: bool(self.why_garbage(known)))
+
+    def why_garbage(self, attachment: Attachment) -> str:
+        """Why nobody needs it any more; empty while it is in order, or while a call is working on it."""
+        lives = ns.lives(attachment.netns, attachment.inode)
+        return plan.why_garbage(attachment, lives=lives, boot=self.boot)
+
+    def _detach(self, container: str, wanted: Callable[[Attachment], bool]) -> bool:
         deadline = Deadline(self.settings.deadline)
         with self.locks.held(container, deadline.left):
             known = self.store.attachments.get(container)
-            if known is None:
-                return
+            if known is None or not wanted(known):
+                return False
             self._release(known, deadline)
         log.info("detached id=%s pod=%s/%s", container, known.namespace, known.name)
         self._on_change()
+        return True
 
     def _release(self, attachment: Attachment, deadline: Deadline, *, anyway: bool = False) -> None:
         """DEL of every interface, the last first, then forget the record; ``anyway``: also if the disk is full."""

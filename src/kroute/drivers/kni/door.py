@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,6 +76,23 @@ class Door:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def take(paths: Iterable[Path]) -> list[Door]:
+    """All of these paths or none: whoever has them is the one that serves this node.
+
+    Raises:
+        DriverError: one of them cannot be had.
+    """
+    doors: list[Door] = []
+    try:
+        for path in paths:
+            doors.append(Door(path))
+    except BaseException:
+        for door in doors:
+            door.close()
+        raise
+    return doors
 
 
 def _lock(path: Path) -> int:

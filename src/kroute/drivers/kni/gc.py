@@ -11,8 +11,8 @@ from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.leases import leases_of
 from kroute.drivers.kni.plugins import Deadline
-from kroute.model.kni import KniError, Phase
-from kroute.plan.kni import forgotten, ownerless
+from kroute.model.kni import KniError
+from kroute.plan.kni import ownerless
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,14 @@ def collect(core: Core, *, dry_run: bool, lease_age: float = LEASE_AGE) -> list[
 
 
 def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
-    known = list(core.store.attachments.values())
-    living = {a.netns for a in known if ns.lives(a.netns, a.inode)}
-    reasons = {a.id: reason for a, reason in forgotten(known, living, core.boot)}
-    for attachment in known:
-        if attachment.phase is Phase.DETACHING:
-            reasons.setdefault(attachment.id, "its detach did not end")
-    for container, reason in reasons.items():
-        outcome = _attempt(lambda c=container: core.detach(c), dry_run)  # type: ignore[misc]
-        yield Finding(object=f"attachment/{container}", reason=reason, outcome=outcome)
+    for attachment in list(core.store.attachments.values()):
+        container, reason = attachment.id, core.why_garbage(attachment)
+        if not reason or core.locks.is_held(container):
+            continue  # who holds it is at it: a detach that runs must not take along the attach that follows it
+        took_place: list[bool] = []
+        outcome = _attempt(lambda c=container, t=took_place: t.append(core.discard(c)), dry_run)  # type: ignore[misc]
+        if took_place != [False]:
+            yield Finding(object=f"attachment/{container}", reason=reason, outcome=outcome)
 
 
 def _domains(core: Core, dry_run: bool) -> Iterator[Finding]:
@@ -71,7 +70,7 @@ def _leases(core: Core, dry_run: bool, age: float) -> Iterator[Finding]:
     elsewhere = {str(entry["containerId"]) for entry in cached if entry}
     for address in ownerless(held, set(core.store.attachments), elsewhere):
         owner = held[address]
-        outcome = _attempt(lambda a=address, o=owner: leases.release(a, o), dry_run)  # type: ignore[misc]
+        outcome = _attempt(lambda a=address, o=owner: leases.release(a, o, age), dry_run)  # type: ignore[misc]
         reason = f"container {owner} is known neither here nor to libcni"
         yield Finding(object=f"lease/{address}", reason=reason, outcome=outcome)
 

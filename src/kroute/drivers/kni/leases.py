@@ -146,10 +146,12 @@ class Leases:
                     found[path.name] = path.read_text().partition("\n")[0].strip()
         return found
 
-    def release(self, address: str, container: str) -> None:
-        """Remove one lease if this container still holds it."""
+    def release(self, address: str, container: str, older_than: float = 0.0) -> None:
+        """Remove one lease if this container still holds it, and has not taken it anew meanwhile."""
         with self.locked(), suppress(OSError):
             path = self.folder / address
+            if time.time() - path.stat().st_mtime < older_than:
+                return
             if path.read_text().partition("\n")[0].strip() == container:
                 path.unlink()
 

@@ -16,6 +16,10 @@ class Locks:
         self._mutex = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
+    def is_held(self, name: str) -> bool:
+        """Whether a call holds or awaits the lock of this name just now."""
+        return name in self._locks
+
     @contextmanager
     def held(self, name: str, patience: float) -> Iterator[None]:
         """Hold the lock of this name.

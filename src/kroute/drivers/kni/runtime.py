@@ -12,6 +12,7 @@ from typing import Any
 
 from kroute.drivers.kni import fast, gc
 from kroute.drivers.kni.core import Core, Settings
+from kroute.drivers.kni.door import Door, take
 from kroute.drivers.kni.leases import leases_of, ranges_of
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.networks import Networks
@@ -54,19 +55,16 @@ class KniRuntime:
         self.fast = fast.FastPath(enabled=config.fast_path is FastPath.AUTO)
         self._stopped = threading.Event()
         self.networks = Networks(cni.directory, cni.file)
-        plugins = Plugins(cni.bin_directories, config.cache_directory)
-        self.core = Core(
-            Store(state / FILE),
-            plugins,
-            self.networks,
-            self._with_pools,
-            settings=Settings(deadline=float(config.deadline)),
-            fast=self.fast,
-            on_change=on_change,
-        )
-        self.core.recover()
-        self._server = KniServer(self.core, self.meter, _FORCED[config.attach_layout], self.collect)
-        self._server.start(tuple(Path(p) for p in config.sockets))
+        self._on_change = on_change
+        # The sockets first: until they are ours, another daemon may be at work on the store and the pods.
+        doors = take(Path(path) for path in config.sockets)
+        try:
+            self.core = self._core(cni, state)
+            self._server = self._serve(doors)
+        except BaseException:
+            for door in doors:
+                door.close()
+            raise
         log.info(
             "KNI served sockets=%s attachments=%d",
             ",".join(config.sockets),
@@ -76,6 +74,30 @@ class KniRuntime:
             target=self._collect_for_ever, name="kni-gc", daemon=True
         )
         self._collector.start()
+
+    def _core(self, cni: Cni, state: Path) -> Core:
+        return Core(
+            Store(state / FILE),
+            Plugins(cni.bin_directories, self._config.cache_directory),
+            self.networks,
+            self._with_pools,
+            settings=Settings(deadline=float(self._config.deadline)),
+            fast=self.fast,
+            on_change=self._on_change,
+        )
+
+    def _serve(self, doors: list[Door]) -> KniServer:
+        """Undo what an earlier life left open, then serve."""
+        layout = _FORCED[self._config.attach_layout]
+        server = KniServer(self.core, self.meter, layout, self.collect)
+        try:
+            self.core.recover()
+            server.start(doors)
+        except BaseException:
+            self.core.store.close()
+            self.fast.close()
+            raise
+        return server
 
     def close(self) -> None:
         """End running calls, give the sockets up, close the store. Attachments stay."""

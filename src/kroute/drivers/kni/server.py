@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -69,15 +68,14 @@ class KniServer(grpc.GenericRpcHandler):
         self._server = grpc.server(self._work, handlers=[self], options=_OPTIONS)
         self._handlers: Mapping[str, Any] = self._routes()
 
-    def start(self, paths: tuple[Path, ...]) -> None:
-        """Listen on every path.
+    def start(self, doors: Iterable[Door]) -> None:
+        """Listen at every door.
 
         Raises:
-            DriverError: a path cannot be had; nothing is served then.
+            DriverError: one cannot be opened; nothing is served then, and all are closed.
         """
+        self._doors += doors
         try:
-            for path in paths:
-                self._doors.append(Door(path))
             for door in self._doors:
                 self._server.add_insecure_port(f"unix:{door.draft}")
             self._server.start()
