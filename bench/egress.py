@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from harness.bed import LOCAL, Bed, peer_addresses
-from harness.farm import Farm
+from harness.bed import LOCAL, peer_addresses
 from harness.figures import Complain, Row, Series, alternate, plain, row
 from harness.proc import cpu_seconds, pss_mib, settle
-from harness.subjects import ASN, Base, Bird, Frr, Kroute, node, write_nodes
+from harness.reflectors import REFLECTOR, ReflectingBird, ReflectingFrr, ReflectingKroute, scene
+from harness.subjects import ASN, Base, Kroute, node, write_nodes
 from harness.wire import FEEDER, FEEDER_ASN, attributes, packed
 
 TABLE = 10_000
@@ -19,8 +18,6 @@ PEERS = 50
 IDLE = (50, 200)
 IDLE_SECONDS = 10.0
 LIMIT = 60.0
-REFLECTOR = "10.9.250.1"
-"""The reflector's address: the highest, so that it is the one that connects."""
 
 
 class External(Kroute):
@@ -34,70 +31,6 @@ class External(Kroute):
             {"name": f"p{i}", "address": a, "asn": FEEDER_ASN} for i, a in enumerate(self.peers)
         ]
         return found
-
-
-class ReflectingKroute(Kroute):
-    """kroute as reflector of so many clients."""
-
-    peers: tuple[str, ...] = ()
-
-    def config(self) -> dict[str, Any]:
-        found = super().config()
-        found["peering"] = {"topology": "routeReflector", "routeReflector": {"nodes": ["n1"]}}
-        return found
-
-    def nodes(self) -> list[dict[str, Any]]:
-        clients = (node(f"c{i}", a) for i, a in enumerate(self.peers))
-        return [node("n1", REFLECTOR, "10.244.1.0/24"), *clients]
-
-
-class ReflectingBird(Bird):
-    """BIRD as reflector of so many clients."""
-
-    peers: tuple[str, ...] = ()
-
-    def start(self) -> None:
-        text = f"router id {REFLECTOR};\nprotocol device {{}}\n"
-        for i, a in enumerate(self.peers):
-            text += (
-                f"protocol bgp c{i} {{ local {REFLECTOR} as {ASN}; neighbor {a} as {ASN}; direct; rr client;"
-                " connect delay time 0; ipv4 { import all; export all; }; }\n"
-            )
-        self.launch(text)
-
-
-class ReflectingFrr(Frr):
-    """FRR as reflector of so many clients."""
-
-    peers: tuple[str, ...] = ()
-
-    def config(self) -> str:
-        text = f"router bgp {ASN}\n bgp router-id {REFLECTOR}\n"
-        for a in self.peers:
-            text += f" neighbor {a} remote-as {ASN}\n neighbor {a} timers connect 1\n"
-            text += f" neighbor {a} advertisement-interval 0\n"
-        text += " address-family ipv4 unicast\n"
-        text += "".join(f"  neighbor {a} route-reflector-client\n" for a in self.peers)
-        return text
-
-
-@contextmanager
-def scene(
-    kind: type[Base], peers: list[str], *, asn: int = FEEDER_ASN, local: str = LOCAL
-) -> Iterator[tuple[Base, Farm]]:
-    """A subject with sessions to all these peers, established and quiet."""
-    with Bed() as bed:
-        here, there = bed.pair([FEEDER, *(p for p in peers if p != FEEDER)], local)
-        with there.entered():
-            farm = Farm(asn=asn)
-        try:
-            subject = type(kind.__name__, (kind,), {"peers": tuple(peers)})(bed, here, kernel=False)
-            subject.start()
-            farm.run(lambda: len(farm.up) == len(peers), LIMIT)
-            farm.rest(2.0)
-            yield subject, farm
-        finally:
-            farm.close()
 
 
 def reflect(kind: type[Base]) -> float:

@@ -37,6 +37,7 @@ BENCHES = {
     "restart": ("restart",),
     "stall": ("stall",),
     "egress": ("egress", "idle"),
+    "reflect": ("reflect",),
     "memory": ("memory",),
     "kni": ("kni",),
 }

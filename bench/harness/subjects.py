@@ -245,14 +245,18 @@ class Gobgp(Base):
     def start(self) -> None:
         if self.kernel:
             raise BenchError("GoBGP installs nothing by itself")
-        file = self.folder / "gobgpd.toml"
-        file.write_text(
+        self.launch(
             f'[global.config]\n as = {ASN}\n router-id = "{LOCAL}"\n port = -1\n[[neighbors]]\n'
             f' [neighbors.config]\n neighbor-address = "{FEEDER}"\n peer-as = {FEEDER_ASN}\n'
             " [neighbors.timers.config]\n connect-retry = 1\n idle-hold-time-after-reset = 1\n"
             " [[neighbors.afi-safis]]\n [neighbors.afi-safis.config]\n"
             ' afi-safi-name = "ipv4-unicast"\n'
         )
+
+    def launch(self, text: str) -> None:
+        """Start it with a configuration."""
+        file = self.folder / "gobgpd.toml"
+        file.write_text(text)
         command = ["gobgpd", "-f", str(file), "--api-hosts", "127.0.0.1:50051", "--pprof-disable"]
         self.bed.start(self.where, [*command, "--log-level", "error"], log="gobgpd.log")
 
