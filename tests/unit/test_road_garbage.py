@@ -31,9 +31,10 @@ from kroute.model.bgp import (
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Family
 from kroute.plan.paths import Path
-from kroute.plan.policy import UNRULED, Self
+from kroute.plan.policy import UNRULED, ImportRules, PeerRules, Self
 from kroute.plan.resolve import Resolver
 from kroute.plan.routing import Routing
+from support.policies import policy
 
 V4 = Family.IPV4
 COUNT = 4 * FLOOD
@@ -114,14 +115,32 @@ def _no_collector() -> Iterator[None]:
     gc.collect()
 
 
+RULES = {
+    "taken as they come": UNRULED,
+    "changed by a policy": PeerRules(
+        imports=ImportRules(
+            policy=policy(
+                """
+{name: a, match: {prefixes: [{prefix: 0.0.0.0/1, le: 32}]}, set: {localPref: 200}, then: next}
+{name: b, set: {communities: {add: ["64512:1"]}}, then: accept}
+"""
+            )
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.usefixtures("_no_collector")
-def test_the_paths_of_a_peer_that_is_gone_are_freed_without_the_garbage_collector() -> None:
+def test_the_paths_of_a_peer_that_is_gone_are_freed_without_the_garbage_collector(
+    rules: PeerRules,
+) -> None:
     before = alive()
     routing = Routing(now=0.0, legs=8, deferral=60.0)
     road = Road(routing, Nobody(), Nobody(), lambda: 0.0)
     me = Self(router_id=PEER.local_address.packed, cluster_id=b"", addresses=frozenset())
     routing.set_self(me, Resolver(KERNEL), {V4: PEER.local_address.packed})
-    routing.set_peers({PEER.name: PEER}, {PEER.name: UNRULED}, 0.0)
+    routing.set_peers({PEER.name: PEER}, {PEER.name: rules}, 0.0)
     road.set_sessions({PEER.name: SESSION})
     road.on_events([UP])
     bodies = [body(number) for number in range(COUNT)]

@@ -39,6 +39,7 @@ class AdjRibOut:
         self.rules = rules
         self.classes = classes
         self.members: set[PeerName] = set()
+        self._nexthops = dict(rules.nexthops)
         self.tables: dict[Family, dict[Nlri, Heard]] = {f: {} for f, _ in rules.nexthops}
         self._exports: dict[tuple[int, Family], Export] = {}
 
@@ -114,7 +115,9 @@ class AdjRibOut:
         if export is None or export.path is not path:
             if len(self._exports) > 1024 + 2 * sum(map(len, self.tables.values())):
                 self._exports.clear()
-            export = self._exports[id(path), family] = Export(self.rules, path, family)
+            export = self._exports[id(path), family] = Export(
+                self.rules, path, family, self._nexthops.get(family)
+            )
         if export.fixed is not None:
             return export.fixed
         kind = self.classes.kind(path, family, nlri)

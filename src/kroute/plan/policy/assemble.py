@@ -12,7 +12,7 @@ from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.policies import NexthopRule, PolicyConfig
 from kroute.plan.policy import UNRULED, ExportWish, ImportRules, PeerRules, acceptance
-from kroute.plan.policy.compile import Bound, compiled, hosts
+from kroute.plan.policy.compile import Bound, compiled, concerns, hosts
 from kroute.plan.policy.exports import OWN
 from kroute.plan.policy.imports import EVERYTHING, Acceptance
 from kroute.plan.policy.rules import Policy
@@ -61,7 +61,8 @@ class Rulebook:
         self._service_ranges = config.services.ranges
         self._nodes = nodes
         self._owners = owners
-        self._made: list[Policy] = []
+        self._made: dict[tuple[object, ...], Policy] = {}
+        """Policies by all that tells them apart: the AS to prepend, and which of their rules concern the peer."""
 
     def rules(self, peers: Mapping[PeerName, Peer]) -> dict[PeerName, PeerRules]:
         """The rules of each peer; of an explicit one that is not configured any more there are none."""
@@ -128,9 +129,7 @@ class Rulebook:
             group=group,
             labels=node.labels if node else {},
         )
-        found = compiled(config, self._names, to)
-        for made in self._made:
-            if made == found:
-                return made
-        self._made.append(found)
-        return found
+        key = (config.name, prepend, *(concerns(rule.match, to) for rule in config.rules))
+        if key not in self._made:
+            self._made[key] = compiled(config, self._names, to)
+        return self._made[key]

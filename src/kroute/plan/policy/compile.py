@@ -41,12 +41,13 @@ def compiled(config: PolicyConfig, names: Mapping[str, str], to: Bound) -> Polic
         ValueError: the policy is not a checked one (:mod:`kroute.codec.config`).
     """
     rules = tuple(
-        _rule(config.name, rule, names, to) for rule in config.rules if _concerns(rule.match, to)
+        _rule(config.name, rule, names, to) for rule in config.rules if concerns(rule.match, to)
     )
     return Policy(name=config.name, rules=rules, default=config.default)
 
 
-def _concerns(match: Match, to: Bound) -> bool:
+def concerns(match: Match, to: Bound) -> bool:
+    """Whether a rule can match a route of this peer at all."""
     if match.peers and to.names.isdisjoint(match.peers):
         return False
     if match.groups and to.group not in match.groups:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from typing import Any, NamedTuple
 
 from kroute.model.bgp import Asn, Attributes, PeerKind
 from kroute.model.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
@@ -138,8 +139,7 @@ def _silenced(rules: ExportRules, communities: tuple[int, ...]) -> Reason | None
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What becomes of a path towards peers of some rules: its attributes, or why there are none; and the rules."""
 
     attributes: Attributes | None
@@ -148,12 +148,16 @@ class Told:
 
 
 class Export:
-    """One path towards peers of some rules: what is the same for all its prefixes is found once."""
+    """One path towards peers of some rules: what is the same for all its prefixes is found once.
 
-    __slots__ = ("_family", "_known", "_root", "_rules", "fixed", "path")
+    ``own`` is our own next hop for the family, None where the session does not carry it.
+    """
 
-    def __init__(self, rules: ExportRules, path: Path, family: Family) -> None:
+    __slots__ = ("_family", "_known", "_own", "_root", "_rules", "fixed", "path")
+
+    def __init__(self, rules: ExportRules, path: Path, family: Family, own: bytes | None) -> None:
         self.path = path
+        self._own = own
         self._rules = rules
         self._family = family
         self._known: dict[int, tuple[Verdict, Told]] | None = None
@@ -163,7 +167,7 @@ class Export:
 
     def _begin(self) -> Told | None:
         rules, path = self._rules, self.path
-        if rules.nexthop(self._family) is None:
+        if self._own is None:
             return Told(None, Reason(Why.NOT_CARRIED, "the session does not carry its family"))
         refusal = held_back(rules, path)
         if refusal is not None:
@@ -210,7 +214,8 @@ class Export:
         draft = verdict.draft or Draft(self.path.attributes)
         if verdict.refusal is not None:
             return Told(None, verdict.refusal, draft.rules)
-        found = rendered(self._rules, self.path, self._family, draft)
+        assert self._own is not None, "only what the session carries is walked"
+        found = _rendered(self._rules, self.path, self._family, self._own, draft)
         if found is None:
             text = "its IPv6 next hop cannot be told in this session (RFC 8950)"
             return Told(None, Reason(Why.NOT_CARRIED, text), draft.rules)
@@ -223,25 +228,29 @@ def _kind(path: Path) -> OriginClass:
 
 def exported(rules: ExportRules, path: Path, family: Family) -> Attributes | None:
     """The attributes in which a path is told to peers of these rules, if its prefix does not matter; None if not."""
-    fixed = Export(rules, path, family).fixed
+    fixed = Export(rules, path, family, rules.nexthop(family)).fixed
     return None if fixed is None else fixed.attributes
 
 
-def rendered(rules: ExportRules, path: Path, family: Family, draft: Draft) -> Attributes | None:
-    """The attributes of a route on its way out, in the words for peers of these rules; None if they cannot read it."""
-    own = rules.nexthop(family)
-    assert own is not None, "a family that the session does not carry"
+def _rendered(
+    rules: ExportRules, path: Path, family: Family, own: bytes, draft: Draft
+) -> Attributes | None:
+    """The attributes of a route on its way out, in the words for peers of these rules; None if they cannot read it.
+
+    ``own`` is our own next hop for the family.
+    """
     nexthop = draft.nexthop or _nexthop(rules, path, own)
     if family is Family.IPV4 and len(nexthop) != 4 and not _reads6(rules, nexthop, own):
         return None
-    attributes = replace(draft.attributes, nexthop=nexthop, link_local=b"")
+    changes: dict[str, Any] = {"nexthop": nexthop, "link_local": b""}
     if not rules.internal:
-        return _external(rules, path, attributes, keep_med=draft.med)
-    pref = attributes.local_pref
-    attributes = replace(attributes, local_pref=path.local_pref if pref is None else pref)
-    if path.is_local or not path.source.internal:
-        return attributes
-    return _reflected(rules, path, attributes)
+        changes |= _external(rules, path, draft)
+    else:
+        if draft.attributes.local_pref is None:
+            changes["local_pref"] = path.local_pref
+        if not path.is_local and path.source.internal:
+            changes |= _reflected(rules, path)
+    return replace(draft.attributes, **changes)
 
 
 def _reads6(rules: ExportRules, nexthop: bytes, own: bytes) -> bool:
@@ -258,30 +267,28 @@ def _nexthop(rules: ExportRules, path: Path, own: bytes) -> bytes:
     return path.attributes.nexthop if rules.internal and path.source.internal else own
 
 
-def _external(
-    rules: ExportRules, path: Path, attributes: Attributes, *, keep_med: bool
-) -> Attributes:
+def _external(rules: ExportRules, path: Path, draft: Draft) -> dict[str, Any]:
     """RFC 4271 §5.1: own AS first, nothing that is internal; MED only if we have set it ourselves (§5.1.4)."""
-    return replace(
-        attributes,
-        as_path=prepended((rules.local_asn,), attributes.as_path),
-        local_pref=None,
-        med=attributes.med if keep_med or path.is_local else None,
-        originator_id=None,
-        cluster_list=(),
-    )
+    attributes = draft.attributes
+    return {
+        "as_path": prepended((rules.local_asn,), attributes.as_path),
+        "local_pref": None,
+        "med": attributes.med if draft.med or path.is_local else None,
+        "originator_id": None,
+        "cluster_list": (),
+    }
 
 
-def _reflected(rules: ExportRules, path: Path, attributes: Attributes) -> Attributes:
+def _reflected(rules: ExportRules, path: Path) -> dict[str, Any]:
     """RFC 4456 §8: ORIGINATOR_ID set once, our cluster in front of CLUSTER_LIST.
 
     The link-local half of an IPv6 next hop means nothing away from its link and is left out (RFC 2545 §3).
     """
-    return replace(
-        attributes,
-        originator_id=attributes.originator_id or path.source.router_id,
-        cluster_list=(rules.cluster_id, *attributes.cluster_list),
-    )
+    attributes = path.attributes
+    return {
+        "originator_id": attributes.originator_id or path.source.router_id,
+        "cluster_list": (rules.cluster_id, *attributes.cluster_list),
+    }
 
 
 def quad(text: str) -> bytes:

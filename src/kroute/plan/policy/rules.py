@@ -14,6 +14,7 @@ attributes only is one leaf: 1,000 prefixes of one UPDATE cost what one does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kroute.model.bgp import Attributes
 from kroute.model.net import Family
@@ -40,8 +41,7 @@ class Rule:
         return Reason(Why.POLICY, f"rejected by rule {self.name}{words}", self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The end of a walk. ``accepted`` None: no rule decided, and the policy has no default of its own.
 
     ``draft`` None: there is no policy at all.
