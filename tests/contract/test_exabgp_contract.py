@@ -75,6 +75,13 @@ FACTS = [
         ("self",),
         ("send_ka = KA(self.proto.connection.session, self.proto)",),
     ),
+    Fact(
+        "hooks.protocol.Protocol.validate_open",
+        "exabgp.bgp.message.open.capability.negotiated:Negotiated.validate",
+        ("self", "neighbor"),
+        ("if neighbor['peer-as'] is not None and self.peer_as != neighbor['peer-as']:",),
+    ),
+    Fact("hooks.peer.Peer.me", "exabgp.reactor.peer:Peer.me", ("self", "message")),
     Fact("hooks.peer.Peer", "exabgp.reactor.peer:Peer.__init__", ("self", "neighbor", "reactor")),
     Fact(
         "hooks.peer.Peer._close",

@@ -146,13 +146,15 @@ def test_frr_and_bird_are_found_at_the_ends_of_cables_and_carry_both_families(si
     assert {p["name"]: p["flaps"] for p in node.ask("peers")}["peer/up/eth1"] == 0
 
 
-def test_a_cable_may_be_guarded_by_gtsm_and_a_password(site: Site) -> None:
+@pytest.mark.parametrize("passive", [False, True], ids=["both", "passive"])
+def test_a_cable_may_be_guarded_by_gtsm_and_a_password(site: Site, passive: bool) -> None:
     rack = Rack(site)
     key = site.folder / "key"
     key.write_text("s3cret")
     peer = {
         **UPLINKS,
         "ttlSecurity": 1,
+        "passive": passive,
         "passwordFile": str(key),
         "addressFrom": {"unnumbered": {"interfaces": ["eth1"]}},
     }
