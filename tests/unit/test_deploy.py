@@ -213,6 +213,24 @@ def test_unnumbered_cables_need_one_capability_more_than_the_base():
     assert added == [*daemon()["securityContext"]["capabilities"]["add"], "NET_RAW"]
 
 
+def test_kni_gets_the_mounts_that_its_configuration_names():
+    (overlay,) = (o for o in OVERLAYS if o.parent.name == "kni")
+    (patch,) = (p for p in patches(overlay) if p["kind"] == "DaemonSet")
+    spec = patch["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    kni = parse_config(configurations()["overlays/kni"], "kni").kni
+    mounts = {m["mountPath"]: m for m in [*daemon()["volumeMounts"], *container["volumeMounts"]]}
+    assert kni.enabled
+    assert {str(Path(socket).parent) for socket in kni.sockets} | {kni.cache_directory} <= {*mounts}
+    paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]}
+    assert {paths[m["name"]] for m in container["volumeMounts"]} == {"/run/netns", "/var/lib/cni"}
+    assert paths[mounts["/tmp"]["name"]] == "/tmp", "the kubelet is to see the socket"
+    # The API allows two-way propagation to privileged containers only, and those no escalation ban.
+    assert mounts["/run/netns"]["mountPropagation"] == "Bidirectional"
+    assert container["securityContext"]["privileged"]
+    assert container["securityContext"]["allowPrivilegeEscalation"]
+
+
 def test_the_build_context_holds_every_file_that_is_copied():
     containerfile = (ROOT / "Containerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", containerfile, re.MULTILINE)
