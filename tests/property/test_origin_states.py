@@ -130,7 +130,7 @@ class World:
         return tables, self.node.routes, told, tally(routing)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(some_list, st.lists(step, max_size=25))
 def test_any_history_ends_in_the_states_that_its_end_gives(listed: Listed, history: list[Any]):
     world = World(Observed(me="n1", config=Config()))

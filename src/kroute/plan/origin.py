@@ -96,12 +96,13 @@ def origin_check(observed: Observed, owners: Mapping[Key, str], before: OriginCh
 
 def truth(me: str, config: Config, nodes: Mapping[str, Node], owners: Mapping[Key, str]) -> Truth:
     """What the inventory and the configuration say of who owns what."""
+    names = {name: frozenset((name,)) for name in nodes}
     others = replace(config.bgp, router_id="")
     return Truth(
         me=me,
         owners=owners,
-        addresses=_names((a.packed, n.name) for n in nodes.values() for a in n.addresses),
-        router_ids=_names((_quad(router_id(others, n)), n.name) for n in nodes.values()),
+        addresses=_names((a.packed, names[n.name]) for n in nodes.values() for a in n.addresses),
+        router_ids=_names((_identifier(others, n), names[n.name]) for n in nodes.values()),
         asns=_single(config.bgp, nodes) if config.bgp.asn_label else {},
         cluster=frozenset((family_of(p), nlri_of(p)) for p in config.origin_check.cluster_ranges),
         trusts={p.name: _trust(p, config) for p in effective_peers(config.peering)},
@@ -125,16 +126,19 @@ def _single(bgp: Bgp, nodes: Mapping[str, Node]) -> dict[int, str]:
     return {asn: name for name, asn in asns.items() if shared[asn] == 1}
 
 
-def _quad(text: str) -> bytes:
-    return bytes(map(int, text.split(".")))
+def _identifier(bgp: Bgp, node: Node) -> bytes:
+    """A node's BGP identifier as four octets; nearly always its IPv4 address."""
+    own = node.address(Family.IPV4)
+    return own.packed if own is not None else bytes(map(int, router_id(bgp, node).split(".")))
 
 
-def _names(pairs: Iterable[tuple[bytes, str]]) -> Names:
+def _names(pairs: Iterable[tuple[bytes, frozenset[str]]]) -> Names:
     """Names by key. Two nodes may claim one address by mistake: then it is either's."""
     found: dict[bytes, frozenset[str]] = {}
     for key, name in pairs:
-        held = found.get(key)
-        found[key] = frozenset((name,)) if held is None else held | {name}
+        held = found.setdefault(key, name)
+        if held is not name:
+            found[key] = held | name
     return found
 
 

@@ -6,7 +6,9 @@ which the interpreter does at the speed of C; only what is left is looked up.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from kroute.model.net import Nlri
@@ -14,6 +16,7 @@ from kroute.model.net import Nlri
 HEAD: Final = slice(1, 3)
 """The octets of an NLRI that the sieve looks at: the address' first two, or as many as the prefix has."""
 HEAD_BITS: Final = 16
+_WHOLE: Final = bytes((HEAD_BITS,))
 
 
 class _Cut(NamedTuple):
@@ -40,24 +43,17 @@ def shortened(nlri: Nlri, length: int) -> Nlri:
 
 
 class Ranges:
-    """Prefixes of one family. A value: it never changes."""
+    """Prefixes of one family. A value: it never changes, and is made anew whenever a node comes or goes."""
 
-    __slots__ = ("_exact", "_heads", "_lengths", "_under")
+    __slots__ = ("_exact", "_heads", "_lengths", "_order", "_sorted")
 
     def __init__(self, prefixes: Iterable[Nlri]) -> None:
         self._exact = frozenset(prefixes)
         self._lengths = tuple(sorted({p[0] for p in self._exact}, reverse=True))
-        self._under: dict[Nlri, Nlri] = {}
-        """Every prefix that is around one of these, and the first of those under it."""
-        heads: set[bytes] = set()
-        for prefix in sorted(self._exact, key=lambda p: (p[1:], p[0])):
-            heads.update(_heads_within(prefix))
-            for length in range(prefix[0] - 1, -1, -1):
-                around = shortened(prefix, length)
-                if around in self._under:
-                    break  # then all that are around it are known, too
-                self._under[around] = prefix
-        self._heads = frozenset(heads | {p[HEAD] for p in self._under})
+        self._sorted = sorted(self._exact, key=lambda p: (p[1:], p[0]))
+        """By address, then length: NLRI octets compare like the addresses that they begin."""
+        self._order = [p[1:] for p in self._sorted]
+        self._heads = frozenset(_heads(self._exact))
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -74,7 +70,13 @@ class Ranges:
 
     def under(self, nlri: Nlri) -> Nlri | None:
         """The first of these that lie within a prefix and are longer than it."""
-        return self._under.get(nlri)
+        length, place = nlri[0], bisect_left(self._order, nlri[1:])
+        for found in islice(self._sorted, place, None):
+            if found[0] > length:
+                return found if shortened(found, length) == nlri else None
+            if shortened(nlri, found[0]) != found:
+                return None  # beyond it; else one of its own address that is shorter
+        return None
 
     def related(self, nlris: Iterable[Nlri]) -> list[Nlri]:
         """Those prefixes that are equal to, part of or around one of these."""
@@ -82,20 +84,30 @@ class Ranges:
         return [
             nlri
             for nlri in nlris
-            if nlri[HEAD] in heads and (nlri in self._under or self.holder(nlri) is not None)
+            if nlri[HEAD] in heads
+            and (self.holder(nlri) is not None or self.under(nlri) is not None)
         ]
 
 
-NO_RANGES: Final = Ranges(())
+def _heads(prefixes: Iterable[Nlri]) -> Iterator[bytes]:
+    """The heads of prefixes, of all their parts, and of all that is around them."""
+    # As few as there are different heads, however many prefixes.
+    short = {p if p[0] < HEAD_BITS else _WHOLE + p[HEAD] for p in prefixes}
+    for prefix in short:
+        yield from _heads_within(prefix)
+        for length in range(prefix[0]):
+            yield shortened(prefix, length)[HEAD]
 
 
 def _heads_within(prefix: Nlri) -> Iterator[bytes]:
-    """The heads of a prefix and of all its parts."""
+    """The heads of a prefix no longer than a head, and of all its parts."""
     yield prefix[HEAD]
     length = prefix[0]
     for octets in range((length + 7) >> 3, HEAD_BITS // 8 + 1):
         bits = octets * 8 - length
-        if bits <= 0:
-            continue
-        start = int.from_bytes(prefix[1:].ljust(octets, b"\0")[:octets], "big")
-        yield from ((start + i).to_bytes(octets, "big") for i in range(1 << bits))
+        if bits > 0:
+            start = int.from_bytes(prefix[1:].ljust(octets, b"\0")[:octets], "big")
+            yield from ((start + i).to_bytes(octets, "big") for i in range(1 << bits))
+
+
+NO_RANGES: Final = Ranges(())
