@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
+import ssl
+import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -49,7 +51,9 @@ def test_a_service_falls_after_so_many_bad_results_in_a_row_and_rises_after_so_m
 
 
 @asynccontextmanager
-async def answering(answer: bytes, hold: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def answering(
+    answer: bytes, hold: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that reads a request and says this; its port, and what it was asked."""
     asked: list[bytes] = []
 
@@ -65,7 +69,7 @@ async def answering(answer: bytes, hold: bool = False) -> AsyncIterator[tuple[in
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], asked
     finally:
@@ -117,6 +121,18 @@ async def test_http_may_have_to_contain_a_text():
 async def test_what_answers_but_not_in_http_is_not_good(garbage: bytes):
     async with answering(garbage) as (port, _):
         assert "not in HTTP" in await failure(http(port))
+
+
+async def test_https_is_asked_without_looking_at_the_certificate(tmp_path: Path):
+    made = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -out c -subj /CN=x"
+    )
+    subprocess.run(["openssl", *made.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "c", tmp_path / "k")
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n", tls=context) as (port, _):
+        url = f"https://127.0.0.1:{port}/"
+        assert await perform(Check(http=HttpCheck(url=url))) == f"{url} answers 200"
 
 
 async def test_a_program_is_judged_by_its_exit_code_and_says_why():
