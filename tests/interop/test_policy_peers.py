@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -14,8 +15,13 @@ from support.netns import wait_for
 pytestmark = pytest.mark.root
 
 CLUSTER, TOR = 64512, 65001
-K4, BIRD4, FRR4 = "192.0.2.1", "192.0.2.2", "192.0.2.3"
-POD4, NET, DRAINED = "10.244.1.0/24", "198.51.100.0/24", "203.0.113.0/24"
+K4, BIRD4, FRR4, K6 = "192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"
+POD4, POD6, NET, DRAINED = (
+    "10.244.1.0/24",
+    "fd00:10:244:1::/64",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+)
 
 TO_TOR = {
     "name": "to-tor",
@@ -61,7 +67,7 @@ def bird(site: Site) -> Bird:
         "export filter { if source != RTS_STATIC then reject;"
         f" bgp_community.add(({TOR}, 1)); bgp_med = 3; accept; }};"
     )
-    text = bird_session("k", BIRD4, TOR, K4, CLUSTER, ipv4=tells)
+    text = bird_session("k", BIRD4, TOR, K4, CLUSTER, ipv4=tells, ipv6="")
     return Bird(site.host("b", 2), site.folder / "bird", BIRD4, text)
 
 
@@ -75,7 +81,7 @@ def frr(site: Site) -> Frr:
 def node(site: Site) -> Kroute:
     tor = {"name": "tor", "address": BIRD4, "asn": TOR, "import": "from-tor", "export": "to-tor"}
     edge = {"name": "edge", "address": FRR4, "asn": CLUSTER, "families": ["ipv4"]}
-    peers = [{**tor, "families": ["ipv4"], "passOn": True}, edge]
+    peers = [{**tor, "families": ["ipv4", "ipv6"], "passOn": True}, edge]
     made = site.node(1, {"peering": {"peers": peers}, **policies(TO_TOR, FROM_TOR)})
     made.start()
     made.established("peer/tor", "peer/edge")
@@ -132,6 +138,11 @@ def test_routers_see_what_policies_set_and_follow_their_changes_in_the_same_sess
     (rejected,) = kroute.ask("rib-in", peer="tor", rejected="1")
     assert (rejected["prefix"], rejected["rules"]) == (DRAINED, ["from-tor/drained"])
     assert rejected["reason"] == "rejected by rule from-tor/drained: drained by hand"
+    shown = kroute.run("show", "rib", "in", "tor", "--rejected", "--socket", str(kroute.socket))
+    assert "from-tor/drained" in shown.stdout
+    counted = 'kroute_paths_rejected{peer="peer/tor",reason="policy"} 1.0'
+    with kroute.where.entered(), urlopen("http://127.0.0.1:20244/metrics", timeout=10) as page:
+        assert counted in page.read().decode()
     after = {p["name"]: p for p in kroute.ask("peers")}
     for name, was in before.items():
         now = after[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, Final
 
 from kroute.model.communities import WELL_KNOWN_COMMUNITIES, parse_community
@@ -179,11 +179,20 @@ def _named_policies(config: Config) -> Objections:
     for where, name in wanted:
         if name and name not in known:
             yield where, f"there is no policy {name!r} ({_are(known)})"
+    yield from _weighed_exports(config, {n for where, n in wanted if where[-1] == "export"})
     for i, peer in enumerate(effective_peers(peering)):
         own = peer.local_asn or config.bgp.asn
         if peer.pass_on and peer.asn in (RemoteAs.INTERNAL, own):
             reason = "is for external peers: what internal ones tell goes where iBGP rules say"
             yield ("peering", "peers", i, "passOn"), reason
+
+
+def _weighed_exports(config: Config, exports: Set[str | None]) -> Objections:
+    for i, policy in enumerate(config.policies):
+        for j, rule in enumerate(policy.rules):
+            if policy.name in exports and rule.set.weight is not None:
+                reason = "is for import: a neighbour is not told it, and this policy is an `export`"
+                yield ("policies", i, "rules", j, "set", "weight"), reason
 
 
 def _are(names: Iterable[str]) -> str:
