@@ -87,6 +87,7 @@ def test_an_event_of_a_service_lives_in_its_namespace(
     kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("kroute.plan.notices.SPREAD", 0.0)
+    monkeypatch.setattr("kroute.plan.notices.STEADY", 0.0)
     Writer(kube, tmp_path).round(SERVICE)
     (event,) = events(kube)
     assert event["metadata"]["namespace"] == "shop"

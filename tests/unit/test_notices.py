@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from kroute.model.problem import Problem, Severity
-from kroute.plan.notices import FORGET, LONGEST_MESSAGE, SPREAD, Ledger, Notice, notices
+from kroute.plan.notices import (
+    FORGET,
+    LONGEST_MESSAGE,
+    SPREAD,
+    STEADY,
+    Ledger,
+    Notice,
+    notices,
+)
 
 PODS = Problem(object="node/n3", field="spec.podCIDRs", reason="10.0.0.0/9 is too wide")
 THEFT = Problem(object="node/n3", field="origin", reason="theft", severity=Severity.ERROR)
@@ -82,7 +90,9 @@ def test_what_concerns_others_waits_for_each_nodes_own_time():
     for me in ("n1", "n2", "n4", "n5"):
         ledger, found = Ledger(me), notices([PODS], me)
         assert ledger.due(found, 0.0) == []
-        waits.add(next(t for t in range(int(SPREAD) + 2) if ledger.due(found, float(t))))
+        last = int(STEADY + SPREAD) + 1
+        waits.add(next(t for t in range(last + 1) if ledger.due(found, float(t))))
+    assert min(waits) >= STEADY
     assert len(waits) > 1
 
 

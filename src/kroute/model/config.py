@@ -227,7 +227,7 @@ class PeerKeys(SessionKeys):
     """File with the TCP MD5 key (RFC 2385). A missing file keeps the session down; it is never opened without."""
     accept: Accept | None = None
     """Which routes of an external peer are used: none, defaultRoute, podCidrs (of known nodes), anycast (single
-    addresses in acceptPrefixes) or all; empty: none."""
+    addresses in acceptPrefixes) or all (but what originCheck says is the cluster's own); empty: none."""
     accept_prefixes: tuple[Prefix, ...] | None = None
     """Further prefixes that are accepted, each exactly as written; with `accept: anycast` also addresses in them."""
     import_: str | None = None

@@ -17,6 +17,9 @@ from kroute.model.problem import Problem
 LONGEST_MESSAGE: Final = 1000
 """Characters of a message; the API takes 1024."""
 
+STEADY: Final = 10.0
+"""Seconds that something must be wrong with another's object before it is told: nodes learn of changes one by one."""
+
 SPREAD: Final = 60.0
 """Seconds over which the nodes of a cluster spread what they tell of others."""
 
@@ -98,7 +101,7 @@ class Ledger:
 
     def __init__(self, me: str) -> None:
         digest = blake2b(me.encode(), digest_size=4).digest()
-        self._wait = SPREAD * int.from_bytes(digest, "big") / (1 << 32)
+        self._wait = STEADY + SPREAD * int.from_bytes(digest, "big") / (1 << 32)
         self._since: dict[str, float] = {}
         self._seen: dict[str, float] = {}
         self._told: set[str] = set()
