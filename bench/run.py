@@ -39,6 +39,7 @@ BENCHES = {
     "stall": ("stall",),
     "egress": ("egress", "idle"),
     "reflect": ("reflect",),
+    "sessions": ("sessions",),
     "memory": ("memory",),
     "kni": ("kni",),
 }

@@ -63,6 +63,10 @@ AIMS = (
     Aim(r"reflect/.*", 1, "frr"),
     Aim(r"reflect/.*", 1, "gobgp"),
     Aim(r"idle/.*", 1.0, most=True),
+    Aim(r"sessions/up/.*", 2.0, most=True),
+    Aim(r"sessions/idle/.*", 2.0, most=True),
+    Aim(r"sessions/memory/.*", 40, most=True),
+    Aim(r"sessions/keepalive/.*", 1.5, most=True),
     Aim(r"plan/.*5000.*", 100, most=True),
     Aim(r"policy/import-change/.*", 2_000, most=True),
 )

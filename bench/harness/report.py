@@ -31,6 +31,7 @@ TITLES = {
     "memory": "Memory of a node, daemon and speaker (PSS)",
     "egress": "Telling 50 peers 10 000 prefixes",
     "idle": "Doing nothing",
+    "sessions": "Holding many sessions",
     "plan": "Deciding",
     "origin": "The origin check, in a cluster of 5,000 nodes",
     "codec": "The UPDATE codec alone",
