@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from kroute.drivers.kni import gc
+from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import (
     CreateRequest,
     DeleteRequest,
@@ -411,6 +412,33 @@ def test_leases_without_an_owner_are_released_and_those_of_another_runtime_stay(
     (done,) = gc.collect(core, dry_run=False, lease_age=0.0)
     assert done.outcome == "released"
     assert set(node.leased().values()) == {pod.name, "theirs"}
+
+
+def test_real_plugins_take_status_and_gc_where_they_speak_the_version_that_has_them(node):
+    """From 1.1.0 of the specification on: scripts/interop-cni brings such plugins, Debian's do not speak it yet."""
+    core, pod, deadline = node.core(), node.pod("a"), Deadline(20.0)
+    knows = "1.1.0" in core.plugins.versions("host-local", deadline)
+    node.write(cni_version="1.1.0" if knows else "1.0.0")
+    network = core.networks.default()
+    with node.node.entered():
+        core.attach(request(pod), V.V008)
+        core.plugins.status(network, deadline)
+        core.plugins.collect(network, [(pod.name, "eth0")], deadline)
+        assert pod.name in node.leased().values()
+        core.detach(pod.name)
+    clean(node, core)
+
+
+def test_gc_names_our_attachments_and_those_that_libcni_knows_of_another_runtime(node):
+    core, results = node.core(), node.folder / "cache" / "results"
+    node.script("spy", f'[ "$CNI_COMMAND" != GC ] || cat > {node.folder}/told')
+    node.plain(node.network, {"type": "spy"}, version="1.1.0")
+    results.mkdir(parents=True)
+    entry = {"kind": "cniCacheV1", "containerId": "theirs", "ifName": "net1"}
+    (results / "kroute-theirs-net1").write_text(json.dumps(entry))
+    gc.collect(core, dry_run=False)
+    told = json.loads((node.folder / "told").read_text())
+    assert told["cni.dev/valid-attachments"] == [{"containerID": "theirs", "ifname": "net1"}]
 
 
 def test_a_lease_that_a_plugin_s_crash_left_without_an_owner_is_released(node):

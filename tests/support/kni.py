@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from ipaddress import ip_network
@@ -19,7 +20,8 @@ from kroute.model.cni import Conflist
 from kroute.model.kni import AttachRequest, Isolation, NodeFacts
 from support.netns import Lab, Namespace, run
 
-PLUGINS = "/usr/lib/cni"
+PLUGINS = os.environ.get("KROUTE_CNI_PLUGINS", "/usr/lib/cni")
+"""Debian's, or those that scripts/interop-cni has built."""
 
 
 class KniNode:

@@ -12,7 +12,7 @@ from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.leases import leases_of
 from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import KniError
-from kroute.plan.kni import ownerless
+from kroute.plan.kni import PRIMARY, ownerless
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,14 @@ def _leases(core: Core, dry_run: bool, age: float) -> Iterator[Finding]:
 
 
 def _plugins(core: Core) -> None:
-    """GC of the plugins (CNI 1.1.0), with all attachments that are to stay."""
-    valid = [(a.id, w.interface) for a in list(core.store.attachments.values()) for w in a.wirings]
+    """GC of the plugins (CNI 1.1.0), with all attachments that are to stay: ours, and what libcni knows of others."""
+    valid = {(a.id, w.interface) for a in list(core.store.attachments.values()) for w in a.wirings}
+    for entry in map(cache_of, core.plugins.cached()):
+        if entry is not None:
+            valid.add((str(entry["containerId"]), str(entry.get("ifName", PRIMARY))))
     try:
-        core.plugins.collect(core.networks.default(), valid, Deadline(core.settings.deadline))
+        network, deadline = core.networks.default(), Deadline(core.settings.deadline)
+        core.plugins.collect(network, sorted(valid), deadline)
     except KniError as error:
         log.debug("GC of the plugins: %s", error)
 
