@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
+from kroute.model.config import Bgp
+from kroute.model.topology import Duty, Role
 from kroute.plan import queries
 from kroute.plan.peers import Held
-from kroute.plan.transition import Transition, transition
-from support.routing import V4, Listener, attributes, hop, listener, n, peer
+from kroute.plan.transition import NOTICE, Transition, former_clusters, transition
+from support.routing import V4, Listener, attributes, hop, listener, n, node, packed, peer
 
 MESH, CLIENT, RR = PeerKind.MESH, PeerKind.CLIENT, PeerKind.REFLECTOR
 PATIENCE = 60.0
-NODES = {f"n{i}" for i in range(1, 10)}
+NODES = {f"n{i}": node(i) for i in range(1, 10)}
 N2, N3, N4 = (peer(i) for i in (2, 3, 4))
 PODS = {p.name: f"10.244.{i}.0/24" for i, p in ((2, N2), (3, N3), (4, N4))}
 
@@ -37,7 +39,12 @@ def mesh() -> Listener:
 
 def go(heard: Listener, *wanted: Peer, spare: tuple[Peer, ...] = (), **how: Any) -> Transition:
     """One step towards the wanted peers, taken over as the daemon does it."""
-    values: dict[str, Any] = {"nodes": NODES, "patience": PATIENCE, "now": heard.now} | how
+    values: dict[str, Any] = {
+        "nodes": NODES,
+        "gone": frozenset,
+        "patience": PATIENCE,
+        "now": heard.now,
+    } | how
     found = transition(
         heard.routing.peers,
         heard.routing.rib,
@@ -53,8 +60,8 @@ def go(heard: Listener, *wanted: Peer, spare: tuple[Peer, ...] = (), **how: Any)
 
 def reflected(heard: Listener, by: Peer, *of: Peer) -> None:
     """A reflector tells what it has of these."""
-    for node in of:
-        heard.learn(by, via(node), PODS[node.name])
+    for owner in of:
+        heard.learn(by, via(owner), PODS[owner.name])
 
 
 def as_kind(of: Peer, kind: PeerKind, cluster: str = "") -> Peer:
@@ -112,6 +119,24 @@ def test_stale_paths_of_a_peer_that_stays_do_not_count(mesh: Listener):
     assert set(go(mesh, as_kind(N2, RR)).holds) == {"node/n3", "node/n4"}
 
 
+@pytest.mark.parametrize(
+    "told", [{"local_pref": 0}, {"cluster_list": (packed("192.0.2.2"), packed("192.0.2.9"))}]
+)
+def test_paths_that_the_old_topology_still_carries_do_not_count(mesh: Listener, told: Any):
+    reflected(mesh, N2, N3, N4)
+    mesh.learn(N2, attributes("192.0.2.3", **told), PODS[N3.name])
+    found = go(mesh, as_kind(N2, RR), gone=lambda: {packed("192.0.2.9")})
+    assert set(found.holds) == {"node/n3", "node/n4"}
+
+
+def test_clusters_of_nodes_that_do_not_reflect_are_known_by_their_router_ids():
+    roles = {"n1": Role(duty=Duty.REFLECTOR), "n2": Role(duty=Duty.CLIENT)}
+    nodes = {name: NODES[name] for name in ("n1", "n2", "n3")}
+    former = {packed("192.0.2.2"), packed("192.0.2.3")}
+    assert former_clusters(Bgp(), nodes, roles) == former
+    assert former_clusters(Bgp(router_id="10.0.0.1"), nodes, roles) == frozenset()
+
+
 def test_those_that_stay_must_know_our_routes_first(mesh: Listener):
     reflected(mesh, N2, N3, N4)
     mesh.routing.peers[N2.name].owed.add(V4)
@@ -146,7 +171,7 @@ def test_a_session_that_never_brought_anything_is_not_held(mesh: Listener):
 
 
 def test_a_peer_whose_node_has_left_or_that_is_no_node_is_not_held(mesh: Listener):
-    found = go(mesh, as_kind(N2, RR), nodes=NODES - {"n3"})
+    found = go(mesh, as_kind(N2, RR), nodes={k: v for k, v in NODES.items() if k != "n3"})
     assert set(found.holds) == {"node/n4"}
     assert found.closing == frozenset()
     tor = peer(9, PeerKind.EXTERNAL, name=PeerName("peer/tor"), node="")
@@ -235,8 +260,12 @@ def test_a_reflector_that_becomes_a_client_leaves_when_another_has_what_its_clie
         "node/n2": Held.LEAVING,
         "node/n3": Held.LEAVING,
     }
-    assert n(PODS[N3.name]) in reflector.heard("node/n4"), "to whom it still passes on"
+    told = reflector.heard("node/n4")[n(PODS[N3.name])]
+    assert told.local_pref == 0, "still passed on, as a last resort"
     reflected(reflector, N4, N2, N3)
+    go(reflector, other)
+    assert "waits for others to hear that it is a last resort" in reason(reflector, "node/n2")
+    reflector.now = NOTICE
     assert set(go(reflector, other).peers) == {"node/n4"}
 
 

@@ -29,7 +29,7 @@ from kroute.plan.policy import Classes, PeerRules, Self, quad
 from kroute.plan.policy.assemble import Rulebook
 from kroute.plan.policy.compile import within
 from kroute.plan.resolve import Resolver
-from kroute.plan.transition import Transition, transition
+from kroute.plan.transition import Transition, former_clusters, transition
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ class Control:
             wanted,
             desired.spare,
             self.observed.nodes,
+            lambda: former_clusters(self.observed.config.bgp, self.observed.nodes, desired.roles),
             now=self._clock(),
             patience=float(config.transition_time),
         )

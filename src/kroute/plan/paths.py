@@ -22,12 +22,23 @@ if TYPE_CHECKING:
     from kroute.plan.policy.rules import Node, Policy
 
 DEFAULT_LOCAL_PREF = 100
+LAST_RESORT = 0
+"""LOCAL_PREF of what is about to be withdrawn (RFC 8326 §4)."""
 
 
 class Source:
     """Where paths come from: a peer's session; with ``peer`` None the inventory (``seeded``) or the node itself."""
 
-    __slots__ = ("address", "interface", "internal", "pass_on", "peer", "router_id", "seeded")
+    __slots__ = (
+        "address",
+        "interface",
+        "internal",
+        "leaving",
+        "pass_on",
+        "peer",
+        "router_id",
+        "seeded",
+    )
 
     def __init__(
         self, peer: Peer | None, router_id: bytes = bytes(4), *, seeded: bool = False
@@ -35,6 +46,8 @@ class Source:
         self.adopt(peer)
         self.router_id = router_id
         self.seeded = seeded
+        self.leaving = False
+        """Whether its session is only held until others have its routes, too."""
         self.pass_on = False
         """Whether internal peers are told what this external peer has told us."""
 

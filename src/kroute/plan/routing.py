@@ -121,6 +121,9 @@ class Routing:
         """Take over which peers are held while the topology changes, and why."""
         for name, state in self.peers.items():
             state.hold = holds.get(name)
+            if state.adj_in.source.leaving != state.leaving:
+                state.adj_in.source.leaving = state.leaving
+                self._reconsider(state)
 
     def set_origin_check(self, check: OriginCheck) -> None:
         """Take over who may announce what; stored announcements that it judges differently change at once."""

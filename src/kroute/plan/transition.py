@@ -6,6 +6,11 @@ also says that its other end can do without us: a peer that stays could only tel
 between us, and passes ours on to it the same way. Routes then change hands within one decision, so the kernel is never
 without one.
 
+Paths that the old topology still carries do not count, or two nodes would each let go because of what the other holds:
+neither those that passed a reflector that is none any more (its cluster is in their CLUSTER_LIST), nor those that a
+reflector has from a session which itself is only held, and tells with LOCAL_PREF 0. It tells so for a second at least,
+that nobody turns to such a path while the news of its end is on the way.
+
 The two ends do not switch at the same time. Who closes first says so in a Cease that lets the other keep its routes as
 stale (RFC 8538), and the other holds on to them until its own transition is through. And a reflector that becomes none
 goes on reflecting to its former clients for the whole time: over a session that stays it would have to withdraw what it
@@ -16,13 +21,22 @@ All that is remembered is since when; a restart forgets it, and begins with what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
+from kroute.model.config import Bgp
 from kroute.model.net import Family, Nlri, prefix_of
+from kroute.model.node import Node
+from kroute.model.topology import Duty, Role
+from kroute.plan.paths import LAST_RESORT, Path
 from kroute.plan.peers import Held, Hold, PeerState
+from kroute.plan.policy import quad
 from kroute.plan.rib import Rib
+from kroute.plan.sessions import router_id
+
+NOTICE = 1.0
+"""Seconds for which a reflector tells at least that what a leaving peer brought is about to go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +54,17 @@ def transition(
     rib: Rib,
     wanted: Mapping[PeerName, Peer],
     spare: Mapping[PeerName, Peer],
-    nodes: Collection[str],
+    nodes: Mapping[str, Node],
+    gone: Callable[[], Set[bytes]],
     *,
     now: float,
     patience: float,
 ) -> Transition:
     """What to have now, on the way from the present peers to the wanted ones.
 
-    ``spare``: sessions that may stay where they are up. ``nodes``: names of the inventory; sessions with other nodes,
-    and explicit peers, are not held. ``patience`` in seconds, for each session from when it was not wanted any more.
+    ``spare``: sessions that may stay where they are up. ``nodes``: the inventory; sessions with other nodes, and
+    explicit peers, are not held. ``gone``: cluster ids that no node has in the wanted topology, asked for where it
+    matters. ``patience`` in seconds, for each session from when it was not wanted any more.
     """
     peers, holds = dict(wanted), {}
     for name, peer in spare.items():
@@ -61,7 +77,7 @@ def transition(
             peers[name] = replace(peers[name], kind=PeerKind.CLIENT)
             holds[name] = Hold(kind=Held.SERVED, since=since, until=since + patience)
     going = {n: s for n, s in present.items() if n not in peers and s.peer.node in nodes}
-    for name, hold in _leaving(present, rib, peers, going, now, patience).items():
+    for name, hold in _leaving(present, rib, peers, going, gone, now, patience).items():
         peers[name] = present[name].peer
         holds[name] = hold
     return Transition(
@@ -97,6 +113,7 @@ def _leaving(
     rib: Rib,
     peers: Mapping[PeerName, Peer],
     going: Mapping[PeerName, PeerState],
+    gone: Callable[[], Set[bytes]],
     now: float,
     patience: float,
 ) -> dict[PeerName, Hold]:
@@ -114,8 +131,17 @@ def _leaving(
     }
     if not able or not peers:
         return {}
-    untold = _untold(present, peers)
-    waits = {name: untold or _uncovered(state, rib, present, peers) for name, state in able.items()}
+    cover = _Cover(present, rib, peers, gone())
+    reflecting = any(
+        p.kind is PeerKind.CLIENT for p in (*peers.values(), *(s.peer for s in able.values()))
+    )
+    early = {n for n in able if reflecting and now - since[n] < NOTICE}
+    waits = {
+        name: cover.untold()
+        or cover.lacks(state)
+        or ("others to hear that it is a last resort" if name in early else "")
+        for name, state in able.items()
+    }
     late = next((name for name in sorted(waits) if waits[name]), None)
     if late is None:
         return {}
@@ -130,46 +156,57 @@ def _leaving(
     }
 
 
-def _untold(present: Mapping[PeerName, PeerState], peers: Mapping[PeerName, Peer]) -> str:
-    """The first peer that stays and has not been told all our routes, in words; empty if there is none."""
-    for name in sorted(peers):
-        state = present.get(name)
-        if state is not None and state.established and state.owed and state.peer.internal:
-            return f"{name} to have our whole table"
-    return ""
+class _Cover:
+    """What peers that stay have of the routes of those that go."""
+
+    def __init__(
+        self,
+        present: Mapping[PeerName, PeerState],
+        rib: Rib,
+        peers: Mapping[PeerName, Peer],
+        gone: Set[bytes],
+    ) -> None:
+        self._present = present
+        self._rib = rib
+        self._peers = peers
+        self._gone = gone
+
+    def untold(self) -> str:
+        """The first peer that stays and has not been told all our routes, in words; empty if there is none."""
+        for name in sorted(self._peers):
+            state = self._present.get(name)
+            if state is not None and state.established and state.owed and state.peer.internal:
+                return f"{name} to have our whole table"
+        return ""
+
+    def lacks(self, state: PeerState) -> str:
+        """The first usable path of a peer that no peer that stays has as well, in words; empty if there is none."""
+        for family, table in state.adj_in.tables.items():
+            for nlri, path in table.items():
+                rivals = self._rib.rivals(family, nlri)
+                if path.eligible and not any(self._counts(r, family, nlri) for r in rivals):
+                    return f"a peer that stays to announce {prefix_of(family, nlri)}"
+        return ""
+
+    def _counts(self, path: Path, family: Family, nlri: Nlri) -> bool:
+        """Whether a path is there to stay."""
+        peer, attributes = path.source.peer, path.attributes
+        if peer is None or not path.eligible:
+            return path.is_local
+        if peer.name not in self._peers or attributes.local_pref == LAST_RESORT:
+            return False
+        stale = self._present[peer.name].adj_in.stale.get(family, ())
+        return nlri not in stale and self._gone.isdisjoint(attributes.cluster_list)
 
 
-def _uncovered(
-    state: PeerState,
-    rib: Rib,
-    present: Mapping[PeerName, PeerState],
-    peers: Mapping[PeerName, Peer],
-) -> str:
-    """The first usable path of a peer that no peer that stays has as well, in words; empty if there is none."""
-    for family, table in state.adj_in.tables.items():
-        for nlri, path in table.items():
-            if path.eligible and not _covered(rib, family, nlri, present, peers):
-                return f"a peer that stays to announce {prefix_of(family, nlri)}"
-    return ""
-
-
-def _covered(
-    rib: Rib,
-    family: Family,
-    nlri: Nlri,
-    present: Mapping[PeerName, PeerState],
-    peers: Mapping[PeerName, Peer],
-) -> bool:
-    for rival in rib.rivals(family, nlri):
-        peer = rival.source.peer
-        if not rival.eligible:
-            continue
-        if rival.is_local:
-            return True
-        if (
-            peer is not None
-            and peer.name in peers
-            and nlri not in present[peer.name].adj_in.stale.get(family, ())
-        ):
-            return True
-    return False
+def former_clusters(
+    config: Bgp, nodes: Mapping[str, Node], roles: Mapping[str, Role]
+) -> Set[bytes]:
+    """Cluster ids, as far as they follow from the inventory, of the nodes that do not reflect (any more)."""
+    if config.router_id:
+        return frozenset()
+    return {
+        quad(router_id(config, node))
+        for name, node in nodes.items()
+        if name not in roles or roles[name].duty is not Duty.REFLECTOR
+    }

@@ -21,7 +21,7 @@ from kroute.model.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFE
 from kroute.model.net import Family
 from kroute.model.policies import NexthopRule, OriginClass
 from kroute.model.reason import Reason, Why
-from kroute.plan.paths import Path
+from kroute.plan.paths import LAST_RESORT, Path
 from kroute.plan.policy.actions import Draft, prepended
 from kroute.plan.policy.matching import Place
 from kroute.plan.policy.rules import UNDECIDED, Fork, Node, Policy, Verdict, follow
@@ -282,12 +282,16 @@ def _external(rules: ExportRules, path: Path, draft: Draft) -> dict[str, Any]:
 def _reflected(rules: ExportRules, path: Path) -> dict[str, Any]:
     """RFC 4456 §8: ORIGINATOR_ID set once, our cluster in front of CLUSTER_LIST.
 
-    The link-local half of an IPv6 next hop means nothing away from its link and is left out (RFC 2545 §3).
+    The link-local half of an IPv6 next hop means nothing away from its link and is left out (RFC 2545 §3). What we are
+    about to lose is told as the last resort that it is (RFC 8326 §4): another reflector that preferred it to a path of
+    its own would not tell us that one, and we should wait for it in vain.
     """
     attributes = path.attributes
+    last = {"local_pref": LAST_RESORT} if path.source.leaving else {}
     return {
         "originator_id": attributes.originator_id or path.source.router_id,
         "cluster_list": (rules.cluster_id, *attributes.cluster_list),
+        **last,
     }
 
 
