@@ -48,8 +48,12 @@ class HastyReflector(ReflectingKroute):
 
 
 @contextmanager
-def held(kind: type[Kroute], count: int, hold: int = 90) -> Iterator[tuple[Kroute, Farm, float]]:
-    """A subject with so many sessions, and how long it took from its start until the last was up."""
+def held(
+    kind: type[Kroute], count: int, hold: int = 90
+) -> Iterator[tuple[Kroute, Farm, tuple[float, float]]]:
+    """A subject with so many sessions, and how long it took from its first connection, and from its start, until the
+    last was up.
+    """
     settle()
     peers = peer_addresses(count)
     reflects = issubclass(kind, ReflectingKroute)
@@ -61,18 +65,24 @@ def held(kind: type[Kroute], count: int, hold: int = 90) -> Iterator[tuple[Krout
             subject = type(kind.__name__, (kind,), {"peers": tuple(peers)})(bed, here, kernel=False)
             begun = time.monotonic()
             subject.start()
+            farm.run(lambda: bool(farm.sessions), LIMIT, 0.01)
+            first = time.monotonic()
             farm.run(lambda: len(farm.up) == count, LIMIT, 0.01)
-            yield subject, farm, time.monotonic() - begun
+            last = time.monotonic()
+            yield subject, farm, (last - first, last - begun)
         finally:
             farm.close()
 
 
-def costs(count: int, idle: Series, memory: Series) -> float:
-    """Seconds until all are up; percent of a core when idle and KiB a session on the way."""
+def costs(count: int, start: Series, idle: Series, memory: Series) -> float:
+    """Seconds from the first connection until all are up; from the start of the process, percent of a core when
+    idle and KiB a session on the way.
+    """
     with held(External, 1) as (subject, farm, _):
         farm.rest(2.0)
         alone = pss_mib(subject.where.pids())
-    with held(External, count) as (subject, farm, took):
+    with held(External, count) as (subject, farm, (took, started)):
+        start.values.append(started)
         farm.rest(3.0)
         pids = subject.where.pids()
         memory.values.append((pss_mib(pids) - alone) * 1024 / (count - 1))
@@ -137,22 +147,26 @@ def gap(kind: type[Kroute], trouble: Trouble) -> float:
 
 
 def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False) -> Iterator[Row]:
-    """``sessions/up/N`` in s, ``sessions/idle/N`` in percent of a core, ``sessions/memory/N`` in KiB a session,
-    and ``sessions/keepalive/…`` in s between two KEEPALIVEs.
+    """``sessions/up/N`` and ``sessions/start/N`` in s, ``sessions/idle/N`` in percent of a core, ``sessions/memory/N``
+    in KiB a session, and ``sessions/keepalive/…`` in s between two KEEPALIVEs.
     """
 
     def wanted(name: str) -> bool:
         return not only or name.startswith(only) or only.startswith(name)
 
     for count in COUNTS[:1] if quick else COUNTS:
-        if not any(wanted(f"sessions/{what}/{count}") for what in ("up", "idle", "memory")):
+        if not any(
+            wanted(f"sessions/{what}/{count}") for what in ("up", "start", "idle", "memory")
+        ):
             continue
-        idle, memory = Series(), Series()
-        measure = {"kroute": lambda c=count, i=idle, m=memory: costs(c, i, m)}
+        start, idle, memory = Series(), Series(), Series()
+        measure = {"kroute": lambda c=count, s=start, i=idle, m=memory: costs(c, s, i, m)}
         series = alternate(measure, runs, lambda s, e, c=count: complain(f"sessions/{c}: {s}", e))
         if series:
-            note = "from the start of the process until the last session is up"
+            note = "from the first connection until the last session is up"
             yield plain(f"sessions/up/{count}", "s", series["kroute"].values, note)
+            note = "from the start of the process: two Pythons start on the way"
+            yield plain(f"sessions/start/{count}", "s", start.values, note)
             words = "daemon and speaker, sessions up, nothing to do"
             yield plain(f"sessions/idle/{count}", "% of a core", idle.values, words)
             words = "PSS of daemon and speaker above that with one session"

@@ -29,6 +29,7 @@ from kroute.model.net import Family
 from kroute.model.policies import NexthopRule, OriginClass, OriginState
 from kroute.model.reason import Reason, Why
 from kroute.plan import resolve, rib
+from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.decision import explain
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.policy import (
@@ -278,10 +279,17 @@ def picture(listener: Listener) -> dict[str, Any]:
             for nlri in rib.candidates[f]
         },
         "counts": {
-            name: (len(s.adj_in), s.out.count(name) if s.out else 0)
-            for name, s in routing.peers.items()
+            name: (len(s.adj_in), counted(s.out, name)) for name, s in routing.peers.items()
         },
     }
+
+
+def counted(out: AdjRibOut | None, name: PeerName) -> int:
+    """How many prefixes a peer has been told; the count that is kept must be that of the table."""
+    if out is None:
+        return 0
+    assert out.count(name) == sum(1 for family in out.tables for _ in out.told(family, name))
+    return out.count(name)
 
 
 class History(RuleBasedStateMachine):

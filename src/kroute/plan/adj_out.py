@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ class AdjRibOut:
         self._nexthops = dict(rules.nexthops)
         self.tables: dict[Family, dict[Nlri, Heard]] = {f: {} for f, _ in rules.nexthops}
         self._exports: dict[tuple[int, Family], Export] = {}
+        self._sources: Counter[tuple[Family, str]] = Counter()
+        """How many prefixes of a family came from which peer."""
 
     def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
         """Start from a whole Loc-RIB."""
@@ -50,6 +53,7 @@ class AdjRibOut:
             told = self._told(family, nlri, selection)
             if told is not None:
                 table[nlri] = told
+                self._sources[family, told[1]] += 1
 
     def follow(self, family: Family, decided: Decided) -> Iterable[Tell]:
         """Bring the table up to date; what its members have to be told."""
@@ -63,11 +67,14 @@ class AdjRibOut:
             new = self._told(family, nlri, selection)
             if new == old:
                 continue
+            if old is not None:
+                self._sources[family, old[1]] -= 1
             if new is None:
                 del table[nlri]
                 gone.append((nlri, ""))
                 continue
             table[nlri] = new
+            self._sources[family, new[1]] += 1
             if old is not None and old[1] != new[1] and new[1]:
                 # The new source must lose what it was told before; it knows its own path already.
                 gone.append((nlri, new[1]))
@@ -105,9 +112,13 @@ class AdjRibOut:
         """What is known of a path's source changed: export rules must look at its paths again."""
         self._exports.clear()
 
-    def count(self, peer: PeerName) -> int:
-        """How many prefixes a peer has been told."""
-        return sum(1 for family in self.tables for _ in self.told(family, peer))
+    def count(self, peer: PeerName, family: Family | None = None) -> int:
+        """How many prefixes a peer has been told, in one family or in all."""
+        return sum(
+            len(table) - self._sources[f, peer]
+            for f, table in self.tables.items()
+            if family in (None, f)
+        )
 
     def verdict(self, family: Family, nlri: Nlri, path: Path) -> Told:
         """What becomes of a path's prefix towards these peers, and why."""
