@@ -30,6 +30,10 @@ from kroute.plan.peers import PeerState
 from kroute.plan.rib import AdjRibIn, Rib
 from kroute.plan.sessions import View
 
+Routes = tuple[tuple[Family, Nlri, bytes], ...]
+"""Prefixes with their next hops."""
+
+ALL = frozenset(Family)
 NEVER_SEEDED = Seeding(enabled=False)
 
 
@@ -78,6 +82,8 @@ class Seeds:
         self._not_ready: dict[str, float] = {}
         """Since when Kubernetes calls a node not Ready, as we know it."""
         self._paths: dict[bytes, Path] = {}
+        self._routes: dict[str, tuple[Node, Node, Routes]] = {}
+        """Per node: its description and ours, and what follows from both."""
         self._deadline = inf
 
     def want(self, vouched: Vouched, wish: Seeding, now: float) -> None:
@@ -109,6 +115,7 @@ class Seeds:
                 rib.learn(self.adj_in, family, path, (nlri,))
         if not any(self.adj_in.tables.values()):
             self._paths.clear()
+            self._routes.clear()
 
     # --- the rule -----------------------------------------------------------------------------------
 
@@ -125,13 +132,25 @@ class Seeds:
                 continue
             direct = vouched.direct.get(name)
             unheard = through_others if direct is None else _unheard_directly(direct, peers)
-            for prefix in node.pod_cidrs:
-                family = family_of(prefix)
-                hop = nexthop(vouched.me, node, family)
-                if family in unheard and hop is not None:
-                    wanted[family][nlri_of(prefix)] = hop
+            for family, nlri, hop in self._routes_of(node, vouched.me) if unheard else ():
+                if family in unheard:
+                    wanted[family][nlri] = hop
                     self._deadline = min(self._deadline, end)
         return wanted
+
+    def _routes_of(self, node: Node, me: Node) -> Routes:
+        """A node's podCIDRs with their next hops; worked out once for each description of it."""
+        known = self._routes.get(node.name)
+        if known is not None and known[0] is node and known[1] is me:
+            return known[2]
+        hops = {family: nexthop(me, node, family) for family in Family}
+        found = tuple(
+            (family, nlri_of(prefix), hop)
+            for prefix in node.pod_cidrs
+            if (hop := hops[family := family_of(prefix)]) is not None
+        )
+        self._routes[node.name] = (node, me, found)
+        return found
 
     def _is_away(self, name: str, now: float) -> bool:
         since = self._not_ready.get(name)
@@ -157,7 +176,7 @@ def _unheard_directly(
 ) -> frozenset[Family]:
     """Families that no session with a node itself has told whole."""
     states = [state for name in names if (state := peers.get(name)) is not None]
-    return frozenset(Family).difference(*(state.heard for state in states))
+    return ALL.difference(*(state.heard for state in states))
 
 
 def _unheard(names: Iterable[PeerName], peers: Mapping[PeerName, PeerState]) -> frozenset[Family]:
