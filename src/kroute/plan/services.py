@@ -61,9 +61,9 @@ def announceables(
 
     Sorted by address; of one address the oldest service first.
     """
-    here = _here(observed, me, nodes)
     found = [*_static(observed, me)]
-    if here.config.enabled:
+    if observed.config.services.enabled:
+        here = _here(observed, me, nodes)
         for service in observed.services.values():
             found += _of_service(here, service, everything)
     return tuple(sorted(found, key=_order))
