@@ -279,3 +279,17 @@ async def test_nothing_is_left_of_a_check_when_the_driver_ends(tmp_path: Path):
             while not (note.exists() and note.read_text()):
                 await asyncio.sleep(0.01)
     assert not is_alive(int(note.read_text()))
+
+
+async def test_a_bug_in_a_check_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
+    async def broken(_check: Check) -> str:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("kroute.drivers.health.perform", broken)
+    health = HealthChecks(Heard().emit)
+    task = asyncio.create_task(health.run())
+    await asyncio.sleep(0)
+    health.want([service("a", by_file(Path("/")))])
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(RuntimeError, match="a bug"):
+            await task
