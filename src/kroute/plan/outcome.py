@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kroute.model.bgp import Attributes
 from kroute.model.policies import OriginState
 from kroute.model.reason import Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The import rules' verdict on one prefix of an attribute block.
+class Outcome(NamedTuple):
+    """The import rules' verdict on one prefix of an attribute block. A tuple, for it is made for each of many blocks.
 
     ``refusal`` is the reason of a no, None for a yes. ``rules`` names the rules that matched, in order, each as
     ``policy/rule``; the last one decided. ``attributes`` replace the received ones (None: as received).

@@ -121,18 +121,22 @@ class Path:
         if outcome == PLAIN:
             return self
         known = self._variants
-        if known is None:
-            known = self._variants = {}
-        found = known.get(outcome)
+        found = known.get(outcome) if known else None
         path = None if found is None else found()
         if path is None:
-            if not len(known) & (len(known) - 1):  # as their number doubles, lest each looks at all
-                for gone in [o for o, r in known.items() if r() is None]:
-                    del known[gone]
             path = Path(self.source, outcome.attributes or self.attributes)
             path._base, path.outcome = self, outcome
-            known[outcome] = ref(path)
+            self._remember(path)
         return path
+
+    def _remember(self, variant: Path) -> None:
+        known = self._variants
+        if known is None:
+            known = self._variants = {}
+        elif not len(known) & (len(known) - 1):  # as their number doubles, lest each looks at all
+            for gone in [o for o, r in known.items() if r() is None]:
+                del known[gone]
+        known[variant.outcome] = ref(variant)
 
     @property
     def base(self) -> Path:

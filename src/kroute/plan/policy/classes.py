@@ -53,7 +53,7 @@ class Classes:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A concern (:class:`kroute.plan.policy.origin.Concern`): these prefixes."""
+    """Just these prefixes (a :class:`kroute.plan.policy.origin.Concern`)."""
 
     prefixes: frozenset[tuple[Family, Nlri]]
 
