@@ -183,10 +183,10 @@ def test_links_and_addresses_are_read() -> None:
     address = pack("=BBBBi", 10, 64, 0x80, 0, 7) + attribute(1, ip_address("fd00::1").packed)
     assert address_of(address) == (7, ip_interface("fd00::1/64"), True, 0)
     tentative = address + attribute(8, pack("=I", 0x40))
-    assert address_of(tentative) == (7, ip_interface("fd00::1/64"), False)
+    assert address_of(tentative) == (7, ip_interface("fd00::1/64"), False, 0)
     point_to_point = pack("=BBBBi", 2, 32, 0x80, 0, 7)
     point_to_point += attribute(1, OTHER_GATEWAY) + attribute(2, GATEWAY)
-    assert address_of(point_to_point) == (7, ip_interface("192.0.2.1/32"), True)
+    assert address_of(point_to_point) == (7, ip_interface("192.0.2.1/32"), True, 0)
 
 
 @pytest.mark.parametrize(
