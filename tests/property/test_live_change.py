@@ -71,6 +71,7 @@ configs = st.fixed_dictionaries(
                 "routerId": st.sampled_from(["", "192.0.2.77"]),
             },
         ),
+        "speaker": st.fixed_dictionaries({"connectRetry": st.sampled_from([1, 5])}),
         "peering": st.fixed_dictionaries(
             {
                 "topology": st.sampled_from(["fullMesh", "routeReflector", "none"]),

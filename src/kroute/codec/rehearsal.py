@@ -193,9 +193,8 @@ def _summary(report: RehearsalReport) -> Iterator[str]:
     before, after = sum(n.sessions_before for n in nodes), sum(n.sessions_after for n in nodes)
     kinds = (Change.ADDED, Change.REMOVED, Change.RESET, Change.CHANGED)
     yield f"Sessions, seen from each end: {before:,} → {after:,} ({_tally(sessions, *kinds)})."
-    before, after = sum(n.routes_before for n in nodes), sum(n.routes_after for n in nodes)
-    kept = _tally(routes, Change.ADDED, Change.REMOVED, Change.REPLACED)
-    yield f"Kernel routes: {before:,} → {after:,} ({kept})."
+    words = _tally(routes, Change.ADDED, Change.REMOVED, Change.REPLACED)
+    yield f"Kernel routes: {words}."
     if report.cautions:
         yield f"{_count(len(_sentences(report.cautions)), 'warning')}, see above."
 

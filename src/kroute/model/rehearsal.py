@@ -76,8 +76,9 @@ class NodeReport:
     """``added`` or ``removed`` for a node that joins or leaves, ``same`` where nothing changes."""
     sessions_before: int = 0
     sessions_after: int = 0
-    routes_before: int = 0
-    routes_after: int = 0
+    routes_before: int | None = 0
+    """None where they were not counted: nothing that decides about them changes."""
+    routes_after: int | None = 0
     sessions: tuple[SessionChange, ...] = ()
     announcements: tuple[AnnouncementChange, ...] = ()
     routes: tuple[RouteChange, ...] = ()

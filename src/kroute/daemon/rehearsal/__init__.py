@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kroute.codec.kubernetes import read_objects
+from kroute.daemon.rehearsal.alike import Comparison
 from kroute.daemon.rehearsal.cluster import Cluster, Setting, Spread
 from kroute.daemon.rehearsal.compare import compare
 from kroute.model.config import Config
@@ -38,7 +39,8 @@ def rehearse(
     known = {*(old.nodes if old is not None else ()), *new.nodes}
     wanted = sorted(known if nodes is None else known & set(nodes))
     progress(f"comparing {len(wanted)} nodes")
-    reports = tuple(spread(lambda name: compare(name, old, new), wanted))
+    comparison = Comparison()
+    reports = tuple(spread(lambda name: compare(name, old, new, comparison), wanted))
     return RehearsalReport(nodes=reports, cautions=_cautions(old, new, reports))
 
 

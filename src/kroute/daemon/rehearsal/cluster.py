@@ -8,7 +8,7 @@ is the state that a cluster comes to rest in, not the way there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -154,13 +154,25 @@ class Cluster:
         return self._at.get(address, "")
 
     def stage(self, name: str) -> Stage:
-        """A node that has heard everybody. May be asked for once only: it is not kept."""
+        """A node that has planned, and heard others only if it relays. May be asked for once only: it is not kept."""
         kept = self._relays.get(name) or self._stages.pop(name, None)
-        stage = kept if kept is not None else self._planned(name)
-        if name not in self._relays:
+        return kept if kept is not None else self._planned(name)
+
+    def hears(self, stage: Stage) -> None:
+        """A node hears everybody."""
+        if stage.name not in self._relays:
             self._hear(stage)
             stage.decide()
-        return stage
+
+    def heard_by(self, stage: Stage) -> Iterator[tuple[PeerName, Voice, str]]:
+        """What a node hears, from whom, and as whom it is known to them."""
+        heard = self.setting.heard.get(stage.name, {})
+        for name, peer in stage.peers.items():
+            end = self._fitting_end(peer)
+            if name in heard:
+                yield name, self._brought_up_to_date(heard[name], peer, end), ""
+            elif end is not None:
+                yield name, end.voice, end.called
 
     def other_end(self, peer: Peer) -> End | None:
         """The other end of a session; None where the other side is known, and does not want it."""
@@ -236,13 +248,8 @@ class Cluster:
                 return
 
     def _hear(self, stage: Stage) -> None:
-        heard = self.setting.heard.get(stage.name, {})
-        for name, peer in stage.peers.items():
-            end = self._fitting_end(peer)
-            if name in heard:
-                stage.hear(name, self._brought_up_to_date(heard[name], peer, end), "")
-            elif end is not None:
-                stage.hear(name, end.voice, end.called)
+        for name, voice, called in self.heard_by(stage):
+            stage.hear(name, voice, called)
 
     def _fitting_end(self, peer: Peer) -> End | None:
         end = self.other_end(peer)

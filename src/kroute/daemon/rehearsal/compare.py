@@ -10,6 +10,7 @@ from typing import Any
 from kroute.codec.config.decode import camel
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.control import RESTART_ONLY
+from kroute.daemon.rehearsal.alike import Comparison
 from kroute.daemon.rehearsal.cluster import Cluster
 from kroute.daemon.rehearsal.stage import Stage, Voice
 from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
@@ -33,10 +34,13 @@ SHARE = 0.1
 Table = dict[tuple[Family, Nlri], Attributes]
 
 
-def compare(name: str, before: Cluster | None, after: Cluster) -> NodeReport:
+def compare(
+    name: str, before: Cluster | None, after: Cluster, comparison: Comparison
+) -> NodeReport:
     """All that changes on one node. ``before`` None: there was no cluster."""
     old = before.stage(name) if before is not None and name in before.nodes else None
     new = after.stage(name) if name in after.nodes else None
+    counted = _let_hear(old, new, before, after, comparison)
     sessions, routes = tuple(_sessions(old, new)), tuple(_routes(old, new))
     told, conflist = tuple(_announcements(old, new)), _conflist(old, new)
     changed = bool(sessions or routes or told or conflist)
@@ -48,14 +52,31 @@ def compare(name: str, before: Cluster | None, after: Cluster) -> NodeReport:
         change=change,
         sessions_before=len(_held(old)),
         sessions_after=len(_held(new)),
-        routes_before=_count(old),
-        routes_after=_count(new),
+        routes_before=_count(old) if counted else None,
+        routes_after=_count(new) if counted else None,
         sessions=sessions,
         announcements=told,
         routes=routes,
         conflist=conflist,
         cautions=tuple(sorted(_cautions(old, new, before, after, sessions))),
     )
+
+
+def _let_hear(
+    old: Stage | None,
+    new: Stage | None,
+    before: Cluster | None,
+    after: Cluster,
+    comparison: Comparison,
+) -> bool:
+    """Let a node hear everybody in both clusters, unless it would learn the same in both; whether it did."""
+    if before is not None and old is not None:
+        if new is not None and comparison.alike(before, old, after, new):
+            return False
+        before.hears(old)
+    if new is not None:
+        after.hears(new)
+    return True
 
 
 def _held(stage: Stage | None) -> dict[PeerName, SessionParameters]:
