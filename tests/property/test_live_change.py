@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kroute.codec.bgp import UpdateDecoder
+from kroute.codec.config import parse_config
 from kroute.codec.frames import SessionParameters
 from kroute.model.bgp import Attributes, PeerName
 from kroute.model.net import Family
+from kroute.plan.observe import ConfigChanged
 from support.scenario import Scenario, _cut
 
 NUMBERS = (1, 2, 3, 4)
@@ -104,7 +106,9 @@ class Watched(Scenario):
     def goes_to(self, config: str, inventory: str) -> None:
         self.fresh.clear()
         self.gone.clear()
-        self.given_config(config)
+        # Both before anything is planned: what lies between two changes may concern more than both.
+        self.config = parse_config(config)
+        self.control.post(ConfigChanged(self.config))
         self.given_nodes(inventory)
         self.rise()
 
