@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from support.daemon import Kroute, Site, nothing_lost, wait_for
 from support.fakekube import FakeKube
 from support.inventory import kubeconfig
 from support.netns import Namespace
+from support.services import endpoint, service_object, slice_object
 
 pytestmark = pytest.mark.root
 
@@ -34,10 +36,10 @@ class Cluster:
         with self._host.entered():
             self.kube.start()
 
-    def node(self, number: int) -> Kroute:
+    def node(self, number: int, **config: Any) -> Kroute:
         """A node that is known to the API and runs."""
         inventory = {"kind": "kubernetes", "kubernetes": {"kubeconfig": self._config}}
-        made = self.site.node(number, {"inventory": inventory})
+        made = self.site.node(number, {"inventory": inventory, **config})
         self.kube.put(self.site.nodes[made.name])
         made.launch()
         wait_for(made.answers, 15, f"{made.name} to answer")
@@ -124,6 +126,30 @@ def test_a_node_that_is_deleted_goes_everywhere_and_one_that_is_added_is_reached
     a.has(*pods_of(3))
     c.has(*pods_of(1))
     wait_for(lambda: answers(pod, "10.244.3.10"), 15, "the new node's pod to answer")
+
+
+def test_a_service_stays_where_it_was_during_an_outage_and_moves_when_the_api_is_back(
+    cluster: Cluster,
+) -> None:
+    vip, kube = "198.51.100.1", cluster.kube  # as `ip route` shows a host
+    kube.put(service_object(balancer=["198.51.100.1"], externalTrafficPolicy="Local"), "services")
+    kube.put(slice_object(endpoint("n2")), "endpointslices")
+    wanted = {
+        "enabled": True,
+        "advertise": ["loadBalancerIP"],
+        "ranges": ["198.51.100.0/24"],
+        "internalPeers": True,
+    }
+    a, b = cluster.node(1, services=wanted), cluster.node(2, services=wanted)
+    ready(a, b)
+    a.has(*pods_of(2), vip)
+    cluster.kube.stop("rst")
+    kube.put(slice_object(endpoint("n1")), "endpointslices")
+    wait_for(lambda: stale(a) and stale(b), OUTAGE, "the outage to be noticed")
+    a.has(*pods_of(2), vip)
+    cluster.start_api()
+    b.has(*pods_of(1), vip, timeout=OUTAGE + 15)
+    a.has(*pods_of(2))
 
 
 def test_a_node_deleted_during_an_outage_goes_when_the_api_is_back(cluster: Cluster) -> None:
