@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from support.daemon_peers import (
     frr_session,
     gobgp_session,
 )
+from support.fakekube import FakeKube
+from support.inventory import kubeconfig
 from support.netns import Namespace, wait_for
 
 pytestmark = pytest.mark.root
@@ -288,3 +291,61 @@ def test_all_paths_that_a_router_knows_share_the_traffic(site: Site, start: Any)
     uplinks[4].withdraw(NETS[0])
     node.has()
     assert node.peer("peer/tor")["faults"] == 0
+
+
+def test_a_key_from_a_secret_is_waited_for_rotated_live_and_shown_nowhere(site: Site) -> None:
+    """The peer is another kroute with a file; the API server is the double, on the same network."""
+    api = site.host("api", 100)
+    kube = FakeKube("192.0.2.100", 6443)
+    with api.entered():
+        kube.start()
+    key = site.folder / "key"
+    key.write_text(f"{KEY}\n")
+    ends = {"passive": True, "families": ["ipv4"], "keepalive": 1}
+    far = {"name": "k1", "address": K4, "asn": 65001, "localAsn": 65002, "passwordFile": str(key)}
+    near = {"name": "k2", "address": P4, "asn": 65002, "localAsn": 65001, "families": ["ipv4"]}
+    secret = {"namespace": "kube-system", "name": "bgp", "key": "tor"}
+    none = {"topology": "none"}
+    other = site.node(2, {"peering": {**none, "peers": [far | ends]}})
+    access = {"kubernetes": {"kubeconfig": kubeconfig(site.folder / "kubeconfig", kube.url)}}
+    node = site.node(
+        1, {"inventory": access, "peering": {**none, "peers": [near | {"passwordSecret": secret}]}}
+    )
+    try:
+        other.start()
+        node.start()
+        wait_for(
+            lambda: "does not exist" in node.problems().get("peer/k2 passwordSecret", ""), 10, "why"
+        )
+        assert "never opened without" in node.peer("peer/k2")["reason"]
+        kube.put(_secret(tor=KEY), "secrets")
+        node.established("peer/k2")
+        assert node.problems() == {}
+        kube.put(_secret(tor="another-One"), "secrets")
+        key.write_text("another-One\n")
+        seen = node.ask("peer", name="k2")["counters"]["connection"]["received"]["keepalive"]
+        wait_for(
+            lambda: (
+                node.ask("peer", name="k2")["counters"]["connection"]["received"]["keepalive"]
+                > seen + 4
+            ),
+            25,
+            "KEEPALIVEs under the new key",
+        )
+        assert node.peer("peer/k2")["flaps"] == 0
+        kube.store.delete("secrets", "bgp", "kube-system")
+        wait_for(lambda: "peer/k2 passwordSecret" in node.problems(), 10, "the vanished secret")
+        assert node.peer("peer/k2")["state"] == "established"
+        shown = node.words() + "".join(
+            str(node.ask(what)) for what in ("config", "peers", "problems", "status")
+        )
+        shown += str(node.ask("peer", name="k2"))
+        assert KEY not in shown
+        assert "another-One" not in shown
+    finally:
+        kube.stop()
+
+
+def _secret(**data: str) -> dict[str, Any]:
+    packed = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
+    return {"metadata": {"namespace": "kube-system", "name": "bgp"}, "data": packed}

@@ -92,7 +92,7 @@ class _Reader(Collector):
         for p in peers:
             name = [p.peer.name]
             up.add_metric(name, p.established)
-            received.add_metric(name, len(p.adj_in))
+            received.add_metric(name, p.places.paths)
             flaps.add_metric(name, p.flaps)
             faults.add_metric(name, p.faults)
             over.add_metric(name, sum(p.adj_in.over.values()))
