@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kroute.cli import NO, OK, main
 from kroute.codec.config import parse_config
-from kroute.codec.kube_router.flags import Deployment, read_deployment, translate
+from kroute.codec.kube_router.deployment import Deployment, read_deployment
+from kroute.codec.kube_router.translate import translate
 from kroute.model.errors import InputError
 
 

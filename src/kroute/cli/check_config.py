@@ -53,7 +53,8 @@ def _translate(file: str) -> int:
     import yaml
 
     from kroute.codec.config import parse_config
-    from kroute.codec.kube_router.flags import read_deployment, translate
+    from kroute.codec.kube_router.deployment import read_deployment
+    from kroute.codec.kube_router.translate import translate
 
     try:
         found = translate(read_deployment(Path(file).read_text(), file))
