@@ -99,6 +99,7 @@ class Scenario:
             if subject == "time":
                 self.now += float(words[0])
                 self.road.routing.tick(self.now)
+                self.control.proceed()
                 self.road.flush()
                 continue
             index = self._index(subject)
@@ -232,6 +233,7 @@ class Scenario:
                 peer.initiate.value,
                 *(["rfc8950"] if peer.extended_nexthop else []),
                 *([f"cluster {peer.cluster_id}"] if peer.cluster_id else []),
+                *([state.hold.words(self.now)] if state.hold else []),
             ]
             families = "+".join(f.label for f in peer.families)
             assert any(_same(p, peer) for p in self.held.values()), f"{name} is not held"
