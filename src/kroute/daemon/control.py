@@ -132,7 +132,7 @@ class Control:
         routing = self._road.routing
         routing.rib.legs = self.observed.config.bgp.multipath
         routing.deferral = float(self.observed.config.bgp.graceful_restart.deferral_time)
-        self.transition = self._on_the_way()
+        self._go_on(self._on_the_way(), now)
         peers = self.transition.peers
         routing.set_self(self._self(peers), Resolver(self.observed.kernel), self._own_nexthops())
         if desired.complete:
@@ -152,6 +152,12 @@ class Control:
             routing.seeds.want(desired.vouched, self.observed.config.bgp.seeding, now)
         self._road.set_sessions(self._sessions(peers), softly=self.transition.closing)
         self._road.flush()
+
+    def _go_on(self, found: Transition, now: float) -> None:
+        known, self.transition = self.transition.holds, found
+        for name, hold in found.holds.items():
+            if name not in known:
+                log.info("peer held peer=%s reason=%s", name, hold.words(now))
 
     def _on_the_way(self) -> Transition:
         """The peers to have now. Law 2: what is missing from an incomplete plan is not gone."""

@@ -76,6 +76,11 @@ class _Reader(Collector):
             "Sessions that are up.",
             sum(p.established for p in peers),
         )
+        yield _one(
+            "kroute_peers_held",
+            "Peers that are not just what the topology wants: leaving, still reflected to, or left of a mesh.",
+            sum(p.hold is not None for p in peers),
+        )
         up = GaugeMetricFamily("kroute_session_up", "Whether the session is up.", labels=["peer"])
         received = GaugeMetricFamily(
             "kroute_peer_prefixes_received", "Prefixes in Adj-RIB-In.", labels=["peer"]
