@@ -33,6 +33,7 @@ TITLES = {
     "idle": "Doing nothing",
     "sessions": "Holding many sessions",
     "plan": "Deciding",
+    "cluster": "One node of a large cluster, simulated",
     "origin": "The origin check, in a cluster of 5,000 nodes",
     "codec": "The UPDATE codec alone",
 }
