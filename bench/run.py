@@ -28,6 +28,7 @@ from harness.report import document, line, machine, progress, read, write_rows
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = {
     "plan": ("plan", "rib/", "policy/"),
+    "cluster": ("cluster",),
     "origin": ("origin",),
     "codec": ("codec",),
     "fib": ("fib",),
