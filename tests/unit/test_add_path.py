@@ -13,7 +13,8 @@ from kroute.codec.bgp.nlri import read_path_nlri
 from kroute.drivers.speaker import Updates
 from kroute.model.bgp import Attributes, PeerName, SessionDown
 from kroute.model.net import Family
-from kroute.plan import add_path
+from kroute.model.state import Desired
+from kroute.plan import add_path, queries
 from kroute.plan.paths import Multipath
 from support.daemon_road import Street, state
 from support.routing import LOST, V4, V6, n, negotiated, peer, restart
@@ -142,7 +143,12 @@ def test_too_many_paths_to_one_prefix_are_counted_and_ignored(street: Street):
     for number in range(add_path.MOST + 3):
         tells(street, update(entry(number, NET), nexthop=f"192.0.2.{100 + number}"))
     assert state(street, N2).places.paths == add_path.MOST
-    assert state(street, N2).adj_in.over == {V4: 3}
+    assert state(street, N2).adj_in.over == {}, "no limit of prefixes is concerned"
+    (problem,) = queries.problems(Desired(), street.routing, 0.0)
+    assert (problem.field, "16 paths" in problem.reason) == ("addPath", True)
+    sent = len(street.speaker.sent)
+    street.road.ask_again()
+    assert len(street.speaker.sent) == sent, "to tell again would not help"
 
 
 def test_what_is_left_after_a_loss_is_one_stale_path_to_each_prefix(street: Street):

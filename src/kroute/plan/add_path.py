@@ -30,6 +30,8 @@ class Places:
     def __init__(self, first: AdjRibIn) -> None:
         self.ribs = [first]
         """The peer's own Adj-RIB-In, and the further ones."""
+        self.ignored = 0
+        """Announcements of paths beyond :data:`MOST` in the present session."""
         self._ids: dict[Family, dict[Nlri, dict[bytes, int]]] = {f: {} for f in Family}
         self._twins: dict[tuple[int, Path], Path] = {}
 
@@ -43,8 +45,7 @@ class Places:
             if place is None:
                 place = _lowest_free(ids)
                 if place >= MOST:
-                    over = self.ribs[0].over
-                    over[family] = over.get(family, 0) + 1
+                    self.ignored += 1
                     continue
                 ids[key] = place
             found.setdefault(place, []).append(nlri)
@@ -90,6 +91,7 @@ class Places:
         del self.ribs[1:]
         self._ids = {f: {} for f in Family}
         self._twins.clear()
+        self.ignored = 0
 
     @property
     def paths(self) -> int:

@@ -18,6 +18,7 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.reason import Reason
 from kroute.model.state import Desired, Observed
 from kroute.model.topology import Role
+from kroute.plan.add_path import MOST
 from kroute.plan.clashes import clash_problems
 from kroute.plan.decision import explain
 from kroute.plan.origin_report import origin_problems
@@ -213,6 +214,9 @@ def _session_problems(state: PeerState, now: float, patience: float) -> Iterable
             reason=f"not established for {int(now - state.since)} s: {peer_reason(state)}",
         )
     yield from _limit_problems(state, now)
+    if state.places.ignored:
+        words = f"told more than {MOST} paths to some prefixes, {state.places.ignored} in all; they are ignored"
+        yield Problem(object=name, field="addPath", reason=words)
     if state.faults:
         yield Problem(
             object=name,
