@@ -14,7 +14,7 @@ import pytest
 
 from kroute.daemon.control import Control
 from kroute.drivers.speaker import Up, Updates
-from kroute.model.bgp import CeaseSubcode, PeerName
+from kroute.model.bgp import CeaseSubcode, PeerKind, PeerName
 from kroute.model.cni import Conflist
 from kroute.model.config import (
     Accept,
@@ -461,3 +461,15 @@ def test_cables_are_listened_to_once_the_plan_is_whole(desk: Desk) -> None:
     desk.begins(N1, N2)
     assert wanted[-1] == {"eth1"}
     assert "no router was heard on eth1 yet" in desk.street.routing.waiting_for(1.0)
+
+
+def test_a_node_changes_its_role_without_a_session_being_touched(desk: Desk) -> None:
+    desk.begins(N1, N2, N3)
+    for other in ("n2", "n3"):
+        desk.up(f"node/{other}")
+    before = desk.sessions
+    desk.happens(ConfigChanged(REFLECTING), NodeChanged(replace(N1, labels={RR_LABEL: "true"})))
+    kinds = {s.peer.kind for s in desk.street.routing.peers.values()}
+    assert kinds == {PeerKind.CLIENT}
+    assert desk.sessions == before
+    assert desk.street.speaker.removed == []
