@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,23 @@ def shut(router: Any, text: str) -> None:
             router._ctl("neighbor", K4, "down", text)
 
 
+def all_that_is_shown(node: Kroute, peer: str) -> str:
+    """Every output there is: log, commands in each form, both servers' answers, metrics, command lines."""
+    with node.where.entered():
+        pages = [
+            urllib.request.urlopen(f"http://127.0.0.1:20244{path}", timeout=10).read().decode()
+            for path in ("/metrics", "/v1/config", "/v1/peers", f"/v1/peer?name={peer}")
+        ]
+    socket = ("--socket", str(node.socket))
+    shown = [node.run("show", "peer", peer, *form, *socket) for form in ((), ("-o", "json"))]
+    shown += [
+        node.run("show", what, *socket) for what in ("config", "problems", "status", "routes")
+    ]
+    lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (node.pid, node.speaker_pid)]
+    assert all(done.returncode == 0 for done in shown), [done.stderr for done in shown]
+    return "".join([node.words(), *pages, *(s.stdout + s.stderr for s in shown), *lines])
+
+
 @pytest.mark.parametrize("start", [bird, frr, gobgp, openbgpd])
 def test_a_guarded_session_comes_up_and_words_go_both_ways(site: Site, start: Any) -> None:
     router = start(site, site.host("p", 2))
@@ -112,9 +131,7 @@ def test_a_guarded_session_comes_up_and_words_go_both_ways(site: Site, start: An
     assert (error["by"], error["code"][0]) == ("peer", 6), error
     assert "power-work" in node.ask("peer", name="tor")["reason"]
 
-    shown = node.words() + node.run("show", "peer", "tor", "--socket", str(node.socket)).stdout
-    shown += "".join(str(node.ask(what)) for what in ("config", "peers", "problems", "status"))
-    shown += str(node.ask("peer", name="tor"))
+    shown = all_that_is_shown(node, "tor")
     assert KEY not in shown
 
 
@@ -336,10 +353,7 @@ def test_a_key_from_a_secret_is_waited_for_rotated_live_and_shown_nowhere(site: 
         kube.store.delete("secrets", "bgp", "kube-system")
         wait_for(lambda: "peer/k2 passwordSecret" in node.problems(), 10, "the vanished secret")
         assert node.peer("peer/k2")["state"] == "established"
-        shown = node.words() + "".join(
-            str(node.ask(what)) for what in ("config", "peers", "problems", "status")
-        )
-        shown += str(node.ask("peer", name="k2"))
+        shown = all_that_is_shown(node, "k2")
         assert KEY not in shown
         assert "another-One" not in shown
     finally:
