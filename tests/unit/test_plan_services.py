@@ -258,10 +258,10 @@ def test_balancers_may_share_an_address_on_purpose():
 
 
 def test_absence_means_nothing_until_services_and_slices_are_listed():
-    assert not planned(services_listed=False).complete
-    assert not planned(slices_listed=False).complete
-    unused = planned(services_listed=False, config=replace(CONFIG, enabled=False))
-    assert unused.complete
+    assert planned(services_listed=False).pending == "services have not been listed"
+    assert planned(slices_listed=False).pending == "endpoint slices have not been listed"
+    assert not planned().pending
+    assert not planned(services_listed=False, config=replace(CONFIG, enabled=False)).pending
 
 
 def test_internal_peers_are_told_where_asked():
@@ -312,7 +312,7 @@ def test_a_failed_check_may_lower_its_preference_instead():
 def test_nothing_is_withdrawn_before_the_first_check_has_ended():
     found = static(DNS, None)
     assert not routes(found)
-    assert not found.complete
+    assert found.pending == "the first check of static/dns has not ended"
     assert [r.verdict for r in found.services] == [Verdict.NOT_CHECKED] * 2
 
 

@@ -147,7 +147,7 @@ class Control:
             routing.undiscovered = desired.unnumbered - self.observed.routers.keys()
             before = routing.rib.origin_check
             routing.set_origin_check(origin_check(self.observed, desired.owners, before))
-        routing.set_originations(desired.originations, desired.complete)
+        routing.set_originations(desired.originations, desired.complete, desired.pending)
         if desired.vouched is not None:
             routing.seeds.want(desired.vouched, self.observed.config.bgp.seeding, now)
         self._road.set_sessions(self._sessions(peers), softly=self.transition.closing)

@@ -114,7 +114,9 @@ class Desired:
     vouched: Vouched | None = None
     """None while the inventory does not know the own node."""
     complete: bool = False
-    """What is absent may be removed: the inventory has been listed, services and checks included (law 2)."""
+    """What is absent may be removed: the inventory has been listed (law 2)."""
+    pending: str = ""
+    """What is not known yet of the services that this node may announce, in words: their absence means nothing yet."""
     problems: tuple[Problem, ...] = ()
 
 

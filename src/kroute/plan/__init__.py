@@ -30,7 +30,7 @@ from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.seed import vouched
 from kroute.plan.service_problems import service_problems
-from kroute.plan.services import announceables, statics, unchecked
+from kroute.plan.services import announceables, pending, statics
 from kroute.plan.sessions import View
 from kroute.plan.topologies import TOPOLOGIES
 
@@ -69,7 +69,8 @@ def plan(observed: Observed) -> Desired:
         owners=_owners(nodes),
         unnumbered=explicit.unnumbered(view),
         vouched=vouched(view, peers.values()),
-        complete=_is_complete(observed, me),
+        complete=observed.listed,
+        pending=pending(observed, me),
         problems=_in_order(
             *problems,
             *peer_problems,
@@ -80,14 +81,6 @@ def plan(observed: Observed) -> Desired:
             *reported,
         ),
     )
-
-
-def _is_complete(observed: Observed, me: Node) -> bool:
-    """Whether all sources have told their whole lists: only then does absence mean anything (law 2)."""
-    followed = observed.services_listed and observed.slices_listed
-    if observed.config.services.enabled and not followed:
-        return False
-    return observed.listed and not unchecked(observed, me)
 
 
 def _peers(view: View, arranged: Arrangement) -> tuple[dict[PeerName, Peer], tuple[Problem, ...]]:

@@ -24,6 +24,7 @@ from kroute.model.bgp import (
     SessionState,
 )
 from kroute.model.net import Family, Nlri, family_of, nlri_of
+from kroute.model.policies import OriginClass
 from kroute.model.state import Origination
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.effects import Effects
@@ -61,6 +62,8 @@ class Routing:
         """When all sessions began anew: at the start, and whenever our own speaker died."""
         self.deferral = deferral
         self.inventory_complete = False
+        self.pending = ""
+        """What is not known yet of the services that this node may announce; empty if all is."""
         self.undiscovered: frozenset[str] = frozenset()
         """Interfaces at whose other end a peer is expected that has not been heard yet."""
         self.local = AdjRibIn(None)
@@ -162,8 +165,12 @@ class Routing:
         for out in self._outs.values():
             out.reconsider()
 
-    def set_originations(self, wanted: Iterable[Origination], complete: bool) -> None:
-        """Take over what this node announces of its own; ``complete``: absence now means withdrawal."""
+    def set_originations(
+        self, wanted: Iterable[Origination], complete: bool, pending: str = ""
+    ) -> None:
+        """Take over what this node announces of its own; ``complete``: absence now means withdrawal, but not of
+        services while something of them is ``pending`` (in words).
+        """
         sources: dict[tuple[Family, Nlri], str] = {}
         news: dict[tuple[Family, Path], list[Nlri]] = {}
         for wish in wanted:
@@ -173,14 +180,16 @@ class Routing:
             if self.local.tables[family].get(nlri) is not path:
                 news.setdefault((family, path), []).append(nlri)
         self.inventory_complete |= complete
+        self.pending = pending
         for (family, path), nlris in news.items():
             self.rib.learn(self.local, family, path, nlris)
         if complete:
             for family, table in self.local.tables.items():
-                gone = [nlri for nlri in table if (family, nlri) not in sources]
-                self.rib.forget(self.local, family, gone)
+                gone = [n for n, path in table.items() if (family, n) not in sources]
+                kept = {n for n in gone if pending and _is_service(table[n])}
+                self.rib.forget(self.local, family, [n for n in gone if n not in kept])
             self._forget_own_paths()
-        self.sources = sources if complete else {**self.sources, **sources}
+        self.sources = sources if complete and not pending else {**self.sources, **sources}
 
     def _own_path(self, wish: Origination) -> Path:
         """The local path that all wishes share which differ in prefix and source only."""
@@ -331,7 +340,8 @@ class Routing:
             return ["the inventory has not been listed"]
         if now - self.restarted >= self.deferral:
             return []
-        silent = [f"no router was heard on {name} yet" for name in sorted(self.undiscovered)]
+        silent = [self.pending] if self.pending else []
+        silent += [f"no router was heard on {name} yet" for name in sorted(self.undiscovered)]
         return silent + [
             f"{state.peer.name} has not sent its whole table"
             for state in self.peers.values()
@@ -419,6 +429,8 @@ class Routing:
         if not owed or not self.inventory_complete:
             return []
         given_up = now - self.restarted >= self.deferral
+        if self.pending and not given_up:
+            return []
         unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self.peers.values())
         tells = []
         for state in owed:
@@ -459,3 +471,8 @@ class Routing:
             message_size=negotiated.message_size,
             wish=state.rules.exports,
         )
+
+
+def _is_service(path: Path) -> bool:
+    """Whether a local path is that of a service's address."""
+    return path.origination is not None and path.origination.kind is OriginClass.SERVICE

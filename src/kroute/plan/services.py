@@ -238,10 +238,15 @@ def statics(config: Services, me: Node) -> tuple[StaticService, ...]:
     return tuple(s for s in config.static if runs_here(s, me))
 
 
-def unchecked(observed: Observed, me: Node) -> bool:
-    """Whether a health check of this node has not ended once: what it will say is not known yet."""
+def pending(observed: Observed, me: Node) -> str:
+    """What is not known yet of services: lists that were not told, checks that have not ended once. Empty if all is."""
+    if observed.config.services.enabled and not observed.services_listed:
+        return "services have not been listed"
+    if observed.config.services.enabled and not observed.slices_listed:
+        return "endpoint slices have not been listed"
     wanted = (s.name for s in statics(observed.config.services, me) if s.check is not None)
-    return any(name not in observed.checks for name in wanted)
+    waiting = [name for name in wanted if name not in observed.checks]
+    return f"the first check of static/{waiting[0]} has not ended" if waiting else ""
 
 
 def with_services_known(observed: Observed) -> Observed:
