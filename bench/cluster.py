@@ -14,7 +14,8 @@ from statistics import median
 from kroute.daemon.rehearsal.cluster import ALL_ON_LINK
 from kroute.daemon.rehearsal.stage import Block, Stage, Voice
 from kroute.model.bgp import Attributes, PeerName
-from kroute.model.config import Config, Peering, Topology
+from kroute.model.config import Config
+from kroute.model.config_peering import Peering, Topology
 from kroute.model.net import family_of, nlri_of
 from kroute.model.node import Node
 from plan import cluster, timed

@@ -15,7 +15,8 @@ from struct import pack
 
 from kroute.codec.config import parse_config
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, PeerName, SegmentType
-from kroute.model.config import Config, Peering, RouteReflector, Topology
+from kroute.model.config import Config
+from kroute.model.config_peering import Peering, RouteReflector, Topology
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Family, Nlri
 from kroute.model.node import Node

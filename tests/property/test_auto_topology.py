@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from kroute.model.bgp import Peer, PeerKind
-from kroute.model.config import Auto, Config, Peering, RouteReflector, Topology
+from kroute.model.config import Config
+from kroute.model.config_peering import Auto, Peering, RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.model.state import Desired, Observed
 from kroute.model.topology import Duty, Role

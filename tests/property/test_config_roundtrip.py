@@ -17,7 +17,8 @@ from kroute.codec.config import dump_config, json_schema, parse_config, plain
 from kroute.codec.config.constraints import CHOICES, PATTERNS, RANGES, REFUSED, objections
 from kroute.codec.config.decode import camel
 from kroute.codec.yaml12 import load
-from kroute.model.config import Config, PeerConfig
+from kroute.model.config import Config
+from kroute.model.config_peering import PeerConfig
 from kroute.model.net import Address, Prefix
 from kroute.model.selection import AddressFrom
 

@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from kroute.model.bgp import Attributes, Peer, PeerKind
-from kroute.model.config import Accept, Config, OriginCheck, OriginMode, PeerConfig, Peering
+from kroute.model.config import Config, OriginCheck, OriginMode
+from kroute.model.config_peering import Accept, PeerConfig, Peering
 from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.node import Node
 from kroute.model.state import Observed

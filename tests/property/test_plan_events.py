@@ -13,16 +13,8 @@ from hypothesis import given, settings
 
 from kroute.model.bgp import Initiate
 from kroute.model.communities import Communities
-from kroute.model.config import (
-    AnnouncePods,
-    Config,
-    Kni,
-    PeerConfig,
-    Peering,
-    RouteReflector,
-    Topology,
-    Transport,
-)
+from kroute.model.config import AnnouncePods, Config, Kni
+from kroute.model.config_peering import PeerConfig, Peering, RouteReflector, Topology, Transport
 from kroute.model.config_services import (
     Aggregate,
     Check,

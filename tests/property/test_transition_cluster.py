@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from kroute.model.bgp import PeerKind
-from kroute.model.config import Auto, Bgp, Config, Peering, RouteReflector, Seeding, Topology
+from kroute.model.config import Bgp, Config, Seeding
+from kroute.model.config_peering import Auto, Peering, RouteReflector, Topology
 from kroute.plan.peers import Held
 from support.cluster import Cluster
 from support.routing import node

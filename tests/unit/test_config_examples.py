@@ -15,7 +15,8 @@ from kroute.codec.config import dump_config, json_schema, parse_config
 from kroute.codec.config.decode import camel
 from kroute.codec.config.decode import keys as in_order
 from kroute.codec.yaml12 import load
-from kroute.model.config import Config, InventoryKind, PeerConfig, Topology
+from kroute.model.config import Config, InventoryKind
+from kroute.model.config_peering import PeerConfig, Topology
 from kroute.model.config_services import StaticService
 
 ROOT = Path(__file__).parents[2]

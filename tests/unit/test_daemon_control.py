@@ -16,18 +16,8 @@ from kroute.daemon.control import Control
 from kroute.drivers.speaker import Up, Updates
 from kroute.model.bgp import CeaseSubcode, PeerKind, PeerName
 from kroute.model.cni import Conflist
-from kroute.model.config import (
-    Accept,
-    Bgp,
-    Cni,
-    Config,
-    Fib,
-    Http,
-    PeerConfig,
-    Peering,
-    Seeding,
-    Topology,
-)
+from kroute.model.config import Bgp, Cni, Config, Fib, Http, Seeding
+from kroute.model.config_peering import Accept, PeerConfig, Peering, Topology
 from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.net import Family
 from kroute.model.problem import Problem

@@ -15,7 +15,8 @@ from kubernetes import client
 
 from kroute.cli import build_parser
 from kroute.codec.config import parse_config
-from kroute.model.config import InventoryKind, Topology
+from kroute.model.config import InventoryKind
+from kroute.model.config_peering import Topology
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import AsSegment, Attributes, Peer, PeerKind, SegmentType
-from kroute.model.config import Accept, Config, OriginCheck, OriginMode, PeerConfig, Peering
+from kroute.model.config import Config, OriginCheck, OriginMode
+from kroute.model.config_peering import Accept, PeerConfig, Peering
 from kroute.model.net import Family, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.policies import OriginState

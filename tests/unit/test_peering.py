@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kroute.codec.config import parse_config
-from kroute.model.config import PeerConfig, PeerGroup, PeerKeys
+from kroute.model.config_peering import PeerConfig, PeerGroup, PeerKeys
 from kroute.model.peering import effective_peers, inherit
 
 KEYS = [f.name for f in fields(PeerKeys)]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kroute.model.bgp import ANY_ASN, Asn, Peer, PeerKind, takes_as
-from kroute.model.config import Bgp, Config, PeerConfig, Peering, Topology
+from kroute.model.config import Bgp, Config
+from kroute.model.config_peering import PeerConfig, Peering, Topology
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.node import Node
 from kroute.model.problem import Problem

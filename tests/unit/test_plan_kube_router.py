@@ -9,7 +9,8 @@ import pytest
 
 from kroute.codec.kubernetes import node_of
 from kroute.codec.services import service_of
-from kroute.model.config import Config, PeerConfig, Peering
+from kroute.model.config import Config
+from kroute.model.config_peering import PeerConfig, Peering
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family, nlri_of
 from kroute.model.service import AddressKind

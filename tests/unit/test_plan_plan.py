@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kroute.model.config import AnnouncePods, Bgp, Cni, Config, Kni, PeerConfig, Peering
+from kroute.model.config import AnnouncePods, Bgp, Cni, Config, Kni
+from kroute.model.config_peering import PeerConfig, Peering
 from kroute.model.inventory import Fresh, Listed, NodeChanged, NodeGone, Problems, Stale
 from kroute.model.kernel import KernelState
 from kroute.model.node import Node

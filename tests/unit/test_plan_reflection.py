@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import PeerKind, PeerName
-from kroute.model.config import Auto, Bgp, Config, PeerConfig, Peering, RouteReflector, Topology
+from kroute.model.config import Bgp, Config
+from kroute.model.config_peering import Auto, PeerConfig, Peering, RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.model.state import Desired, Observed
 from kroute.model.topology import Duty

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import GracefulRestart, Initiate, Peer, PeerName
-from kroute.model.config import Bgp, Config, GracefulRestartConfig, PeerConfig, PeerGroup, Peering
+from kroute.model.config import Bgp, Config, GracefulRestartConfig
+from kroute.model.config_peering import PeerConfig, PeerGroup, Peering
 from kroute.model.kernel import KernelState, Link
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity

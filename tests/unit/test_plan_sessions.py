@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import Initiate, Peer, PeerKind
-from kroute.model.config import Bgp, Config, GracefulRestartConfig, NodeInitiate, Peering, Transport
+from kroute.model.config import Bgp, Config, GracefulRestartConfig
+from kroute.model.config_peering import NodeInitiate, Peering, Transport
 from kroute.model.node import Node
 from kroute.plan.sessions import View, is_dotted_quad, max_prefixes, node_peers, router_id
 from support.routing import BOTH, V4, V6, dual, node

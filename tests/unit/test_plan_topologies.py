@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
-from kroute.model.config import Config, FullMesh, PeerConfig, Peering, RouteReflector, Topology
+from kroute.model.config import Config
+from kroute.model.config_peering import FullMesh, PeerConfig, Peering, RouteReflector, Topology
 from kroute.model.node import Node
 from kroute.model.problem import Problem
 from kroute.model.selection import RemoteAs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import AsSegment, Attributes, PeerKind, SegmentType, Unknown
-from kroute.model.config import Accept
+from kroute.model.config_peering import Accept
 from kroute.model.reason import Why
 from kroute.plan.paths import Path, Source
 from kroute.plan.policy import (

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
-from kroute.model.config import Accept, Config, PeerConfig, Peering, Seeding
+from kroute.model.config import Config, Seeding
+from kroute.model.config_peering import Accept, PeerConfig, Peering
 from kroute.model.node import Node
 from kroute.plan.decision import explain
 from kroute.plan.queries import seeded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
-from kroute.model.config import PeerConfig, PeerGroup, Peering, PeerKeys
+from kroute.model.config_peering import PeerConfig, PeerGroup, Peering, PeerKeys
 
 
 def effective_peers(peering: Peering) -> Iterator[PeerConfig]:

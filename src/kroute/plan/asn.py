@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kroute.model.bgp import ANY_ASN, RESERVED_ASNS, Asn
-from kroute.model.config import Bgp, Config, Topology
+from kroute.model.config import Bgp, Config
+from kroute.model.config_peering import Topology
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 from kroute.model.selection import FromLabel, LocalAsn, RemoteAs, RemoteAsn

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from kroute.model.config import PeerConfig
+from kroute.model.config_peering import PeerConfig
 from kroute.model.kernel import KernelRoute, KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.problem import Problem

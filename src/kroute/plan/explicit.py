@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kroute.model.bgp import Asn, Initiate, Peer, PeerKind, PeerName
-from kroute.model.config import PeerConfig
+from kroute.model.config_peering import PeerConfig
 from kroute.model.net import Family, family_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from kroute.model.communities import community_text
-from kroute.model.config import Accept, Config, PeerConfig
+from kroute.model.config import Config
+from kroute.model.config_peering import Accept, PeerConfig
 from kroute.model.kube_router import NodeAnnotations, NodePeer
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers

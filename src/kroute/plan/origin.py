@@ -23,7 +23,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from kroute.model.bgp import Attributes, Peer, PeerKind, SegmentType
-from kroute.model.config import Accept, Bgp, Config, OriginMode, PeerConfig
+from kroute.model.config import Bgp, Config, OriginMode
+from kroute.model.config_peering import Accept, PeerConfig
 from kroute.model.net import Family, Nlri, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers

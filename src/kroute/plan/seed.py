@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
-from kroute.model.config import Accept, Seeding
+from kroute.model.config import Seeding
+from kroute.model.config_peering import Accept
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers

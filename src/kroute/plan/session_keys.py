@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kroute.model.bgp import GracefulRestart
-from kroute.model.config import Bgp, PeerConfig
+from kroute.model.config import Bgp
+from kroute.model.config_peering import PeerConfig
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.session_keys import AddPath, PeerRestartKeys

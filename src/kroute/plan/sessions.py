@@ -13,7 +13,8 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from kroute.model.bgp import GracefulRestart, Initiate, Peer, PeerKind, PeerName
-from kroute.model.config import Bgp, Config, NodeInitiate, Transport
+from kroute.model.config import Bgp, Config
+from kroute.model.config_peering import NodeInitiate, Transport
 from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node

@@ -12,15 +12,8 @@ from kroute.codec.config import services as service_constraints
 from kroute.codec.config.decode import camel
 from kroute.codec.config.policies import policy_objections, policy_references
 from kroute.model.bgp import RESERVED_ASNS
-from kroute.model.config import (
-    Cni,
-    Config,
-    OriginCheck,
-    PeerConfig,
-    PeerGroup,
-    Peering,
-    PeerKeys,
-)
+from kroute.model.config import Cni, Config, OriginCheck
+from kroute.model.config_peering import PeerConfig, PeerGroup, Peering, PeerKeys
 from kroute.model.config_services import Check, Services, StaticService
 from kroute.model.net import family_of
 from kroute.model.peering import effective_peers

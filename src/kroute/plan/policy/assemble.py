@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kroute.model.bgp import Asn, Peer, PeerKind, PeerName
-from kroute.model.config import Accept, Config, PeerConfig
+from kroute.model.config import Config
+from kroute.model.config_peering import Accept, PeerConfig
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kroute.model.bgp import PeerKind
-from kroute.model.config import Accept
+from kroute.model.config_peering import Accept
 from kroute.model.net import Family, Nlri
 from kroute.model.policies import OriginClass, OriginState
 from kroute.model.reason import Reason, Why

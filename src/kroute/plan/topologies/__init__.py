@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from kroute.model.config import Topology
+from kroute.model.config_peering import Topology
 from kroute.plan.arrangement import Arrangement
 from kroute.plan.sessions import View
 from kroute.plan.topologies import auto, full_mesh, route_reflector

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kroute.model.config import RouteReflector
+from kroute.model.config_peering import RouteReflector
 from kroute.model.node import Node
 from kroute.plan.arrangement import Arrangement, mesh
 from kroute.plan.reflection import Reflection, Reflector, ranks, score, zone_of

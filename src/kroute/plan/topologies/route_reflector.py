@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from kroute.model.config import RouteReflector
+from kroute.model.config_peering import RouteReflector
 from kroute.model.node import Node
 from kroute.plan.arrangement import Arrangement
 from kroute.plan.reflection import Reflection, Reflector, zone_of
