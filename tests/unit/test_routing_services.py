@@ -48,7 +48,7 @@ def test_no_service_is_withdrawn_while_services_are_not_known_and_pods_are():
     node.routing.set_originations((), True, UNKNOWN)
     node.flush()
     assert set(node.heard("node/n2")) == {n("198.51.100.1/32")}
-    assert node.routing.sources[V4, n("198.51.100.1/32")] == "service"
+    assert node.routing.own.sources[V4, n("198.51.100.1/32")] == "service"
     node.routing.set_originations((), True)
     node.flush()
     assert not node.heard("node/n2")

@@ -360,7 +360,7 @@ def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection 
     if selection is None:
         return "no path is usable: nothing is installed"
     if selection.best.is_local:
-        source = routing.sources.get((family, nlri), "originated here")
+        source = routing.own.sources.get((family, nlri), "originated here")
         return _own_outcome(routing, selection.best, source, prefix_of(family, nlri))
     count = len(selection.paths) if isinstance(selection, Multipath) else 1
     return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s)"

@@ -11,33 +11,28 @@ expected peer has ended its table or was given up (law 2).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from kroute.model.bgp import (
     Negotiated,
     NoticeCode,
     Peer,
-    PeerKind,
     PeerName,
     SessionDown,
     SessionState,
 )
-from kroute.model.net import Family, Nlri, family_of, nlri_of
-from kroute.model.policies import OriginClass
+from kroute.model.net import Family
 from kroute.model.state import Origination
-from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.announcer import Announcer
 from kroute.plan.effects import Effects
-from kroute.plan.paths import Path, Selection
-from kroute.plan.peers import Hold, PeerState, families_kept, is_whole_for, unfinished_kinds
+from kroute.plan.own_routes import OwnRoutes
+from kroute.plan.peers import Hold, PeerState, families_kept
 from kroute.plan.policy import (
     Classes,
-    ExportRules,
     OriginCheck,
     PeerRules,
     Self,
     quad,
-    sources,
 )
 from kroute.plan.resolve import Resolver
 from kroute.plan.rib import AdjRibIn, Rib
@@ -66,19 +61,10 @@ class Routing:
         """What is not known yet of the services that this node may announce; empty if all is."""
         self.undiscovered: frozenset[str] = frozenset()
         """Interfaces at whose other end a peer is expected that has not been heard yet."""
-        self.local = AdjRibIn(None)
+        self.own = OwnRoutes(self.rib)
+        self.local = self.own.adj_in
         self.seeds = Seeds()
-        self.sources: dict[tuple[Family, Nlri], str] = {}
-        self._outs: dict[ExportRules, AdjRibOut] = {}
-        self._joining: list[PeerName] = []
-        self._rules_changed = False
-        self._kinds: set[PeerKind] = set()
-        """Kinds of peers there are or have been: only of these can there be paths to pass on."""
-        self._passed_on = False
-        """Whether internal peers are, or have been, told what an external peer has told us."""
-        self._own_nexthops: dict[Family, bytes] = {}
-        self._own_paths: dict[tuple[object, ...], Path] = {}
-        """Local paths by all that tells them apart; thousands of prefixes share a few."""
+        self.announcer = Announcer(self.peers, self.rib, self.local)
 
     # --- what is wanted changes ---------------------------------------------------------------------
 
@@ -91,7 +77,7 @@ class Routing:
         """
         for name in [n for n in self.peers if n not in peers]:
             self._drop(name)
-        self._kinds |= {peer.kind for peer in peers.values()}
+        self.announcer.kinds |= {peer.kind for peer in peers.values()}
         for name, peer in peers.items():
             known = self.peers.get(name)
             if known is None:
@@ -105,20 +91,18 @@ class Routing:
         source = state.adj_in.source
         for rib in state.ribs:
             self.rib.accept(rib, rules.imports)
-        self._rules_changed |= state.rules.exports != rules.exports
+        self.announcer.rules_changed |= state.rules.exports != rules.exports
         state.rules = rules
         if source.pass_on != rules.pass_on:
             source.pass_on = rules.pass_on
             state.places.follow()
-            self._passed_on |= rules.pass_on
+            self.announcer.passed_on |= rules.pass_on
             self._reconsider(state)
 
     def set_classes(self, classes: Classes) -> None:
         """Take over what prefixes are to this node; what import and export rules say of them changes at once."""
-        told = any(out.rules.asks_kind for out in self._outs.values())
-        self.rib.classify(self._ribs(), classes, told=told)
-        for out in self._outs.values():
-            out.classes = classes
+        self.rib.classify(self._ribs(), classes, told=self.announcer.asks_kind)
+        self.announcer.set_classes(classes)
 
     def set_holds(self, holds: Mapping[PeerName, Hold]) -> None:
         """Take over which peers are held while the topology changes, and why."""
@@ -140,9 +124,9 @@ class Routing:
         """Own identity or the kernel's networks changed; peers are told a new next hop where ours changed. None:
         the inventory does not know us now, so what peers were told stays (law 2).
         """
-        if own_nexthops is not None and self._own_nexthops != own_nexthops:
-            self._own_nexthops = dict(own_nexthops)
-            self._rules_changed = True
+        if own_nexthops is not None and self.announcer.own_nexthops != own_nexthops:
+            self.announcer.own_nexthops = dict(own_nexthops)
+            self.announcer.rules_changed = True
         self.rib.rejudge((self.seeds.adj_in, *self._ribs()), me, resolver)
 
     def _ribs(self) -> Iterator[AdjRibIn]:
@@ -157,13 +141,12 @@ class Routing:
         state.places.follow()
         if not same:
             self._reconsider(state)
-        self._rules_changed = True
+        self.announcer.rules_changed = True
 
     def _reconsider(self, state: PeerState) -> None:
         for rib in state.ribs:
             self.rib.revisit(rib)
-        for out in self._outs.values():
-            out.reconsider()
+        self.announcer.reconsider()
 
     def set_originations(
         self, wanted: Iterable[Origination], complete: bool, pending: str = ""
@@ -171,46 +154,14 @@ class Routing:
         """Take over what this node announces of its own; ``complete``: absence now means withdrawal, but not of
         services while something of them is ``pending`` (in words).
         """
-        sources: dict[tuple[Family, Nlri], str] = {}
-        news: dict[tuple[Family, Path], list[Nlri]] = {}
-        for wish in wanted:
-            family, nlri = family_of(wish.prefix), nlri_of(wish.prefix)
-            sources[family, nlri] = wish.source
-            path = self._own_path(wish)
-            if self.local.tables[family].get(nlri) is not path:
-                news.setdefault((family, path), []).append(nlri)
         self.inventory_complete |= complete
         self.pending = pending
-        for (family, path), nlris in news.items():
-            self.rib.learn(self.local, family, path, nlris)
-        if complete:
-            for family, table in self.local.tables.items():
-                gone = [n for n, path in table.items() if (family, n) not in sources]
-                kept = {n for n in gone if pending and _is_service(table[n])}
-                self.rib.forget(self.local, family, [n for n in gone if n not in kept])
-            self._forget_own_paths()
-        self.sources = sources if complete and not pending else {**self.sources, **sources}
-
-    def _own_path(self, wish: Origination) -> Path:
-        """The local path that all wishes share which differ in prefix and source only."""
-        key = (wish.kind, wish.attributes, wish.internal, wish.blackhole)
-        path = self._own_paths.get(key)
-        if path is None:
-            path = self._own_paths[key] = self.rib.judge(self.local, wish.attributes)
-            path.origination = wish
-            if wish.blackhole:
-                path.nexthops = ()
-        return path
-
-    def _forget_own_paths(self) -> None:
-        """Drop the local paths of which no prefix is left."""
-        used = {id(path) for table in self.local.tables.values() for path in table.values()}
-        self._own_paths = {k: p for k, p in self._own_paths.items() if id(p) in used}
+        self.own.take(wanted, complete=complete, pending=bool(pending))
 
     def _drop(self, name: PeerName) -> None:
         gone = self.peers.pop(name)
         gone.places.fold(self.rib)
-        self._leave(gone)
+        self.announcer.leave(gone)
         for family, table in gone.adj_in.tables.items():
             self.rib.forget(gone.adj_in, family, list(table))
 
@@ -221,7 +172,7 @@ class Routing:
         state = self.peers.get(name)
         if state is None:
             return
-        self._leave(state)
+        self.announcer.leave(state)
         state.state, state.since, state.negotiated = SessionState.ESTABLISHED, now, negotiated
         router_id = quad(negotiated.router_id)
         if state.adj_in.source.router_id != router_id:
@@ -233,7 +184,7 @@ class Routing:
         self.seeds.due = True
         state.attempt = ""
         self._judge_stale(state, negotiated, now)
-        self._joining.append(name)
+        self.announcer.invite(name)
 
     def _judge_stale(self, state: PeerState, negotiated: Negotiated, now: float) -> None:
         """Keep the stale paths of families that the peer still forwards for; the rest goes at once."""
@@ -252,7 +203,7 @@ class Routing:
         if state is None:
             return
         was_up = state.established
-        self._leave(state)
+        self.announcer.leave(state)
         state.state, state.last_down = SessionState.CONNECT, down
         if not was_up:
             return
@@ -270,7 +221,7 @@ class Routing:
         down = SessionDown(reason="the speaker process ended; it is being restarted")
         for state in self.peers.values():
             was_up = state.established
-            self._leave(state)
+            self.announcer.leave(state)
             state.state, state.last_down = SessionState.CONNECT, down
             if was_up:
                 state.since, state.down_at, state.flaps = now, now, state.flaps + 1
@@ -280,7 +231,7 @@ class Routing:
         """We reset a session ourselves because its parameters changed: its paths stay until it is back."""
         state = self.peers.get(name)
         if state is not None and state.established:
-            self._leave(state)
+            self.announcer.leave(state)
             state.state, state.since, state.down_at = SessionState.CONNECT, now, now
             state.last_down = SessionDown(
                 reason="its configuration changed; the session starts again"
@@ -293,7 +244,7 @@ class Routing:
             return
         if state.established:
             state.flaps, state.down_at, state.since = state.flaps + 1, now, now
-        self._leave(state)
+        self.announcer.leave(state)
         state.state, state.attempt = SessionState.IDLE, ""
         state.last_down = SessionDown(reason=words, sent=(NoticeCode.CEASE, subcode))
         self._mark_stale(state, (), now)
@@ -323,7 +274,7 @@ class Routing:
 
     def refresh(self, name: PeerName) -> None:
         """The peer asks for our table again (RFC 2918)."""
-        self._joining.append(name)
+        self.announcer.invite(name)
 
     def tick(self, now: float) -> None:
         """Time passes: stale paths whose time is over go."""
@@ -353,126 +304,9 @@ class Routing:
     def flush(self, now: float) -> Effects:
         """Decide what has changed and hand over all consequences."""
         self.seeds.sow(self.rib, self.peers, now)
-        effects = Effects()
-        everything = self.rib.decide()
-        for name in self._moved_elsewhere():
-            # First of all: what has been decided is not for them in the words of their old rules.
-            effects.tells += self._join(name)
-        for family, decided in everything.items():
-            effects.fib[family] = decided.kernel
-            for out in self._outs.values():
-                # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
-                if decided.own or self.passes_on_to(out.rules):
-                    effects.tells += out.follow(family, decided)
-        joining, self._joining = self._joining, []
-        for name in dict.fromkeys(joining):
-            effects.tells += self._join(name)
-        effects.tells += self._ends(now)
-        return effects
-
-    def export_rules(self, name: PeerName, negotiated: Negotiated) -> ExportRules:
-        """The rules of what a peer is told over a session; peers of equal rules are told alike."""
-        return self._rules(self.peers[name], negotiated)
-
-    def passes_on_to(self, rules: ExportRules) -> bool:
-        """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
-        return bool(sources(rules, self._kinds, self._passed_on))
-
-    def _moved_elsewhere(self) -> list[PeerName]:
-        """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
-        if not self._rules_changed:
-            return []
-        self._rules_changed = False
-        return [
-            name
-            for name, state in self.peers.items()
-            if state.out is not None
-            and state.negotiated is not None
-            and state.out.rules != self._rules(state, state.negotiated)
-        ]
-
-    def _join(self, name: PeerName) -> list[Tell]:
-        """Let a peer follow the Adj-RIB-Out of its rules; the whole table that it is owed first."""
-        state = self.peers.get(name)
-        if state is None or not state.established or state.negotiated is None:
-            return []
-        before, rules = state.out, self._rules(state, state.negotiated)
-        if before is not None and before.rules == rules:
-            # A refresh: the peer follows this table already, and nothing of it is withdrawn.
-            out, before = before, None
-        else:
-            self._leave(state)
-            out = state.out = self._out(rules)
-            out.members.add(name)
-        tells = (out.whole(family, name, before) for family in state.negotiated.families)
-        return [tell for tell in tells if tell.announced or tell.withdrawn]
-
-    def _out(self, rules: ExportRules) -> AdjRibOut:
-        """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
-        out = self._outs.get(rules)
-        if out is None:
-            out = self._outs[rules] = AdjRibOut(rules, self.rib.classes)
-            for family in out.tables:
-                out.fill(family, self._tellable(rules, family))
-        return out
-
-    def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
-        """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
-        loc = self.rib.loc[family]
-        if self.passes_on_to(rules):
-            return loc
-        return {nlri: loc[nlri] for nlri in self.local.tables[family] if nlri in loc}
-
-    def _ends(self, now: float) -> list[Tell]:
-        """End-of-RIB for those who are owed it and for whom our table is whole."""
-        owed = [s for s in self.peers.values() if s.owed and s.out is not None]
-        if not owed or not self.inventory_complete:
-            return []
+        decided = self.rib.decide()
+        tells = self.announcer.tell(decided)
         given_up = now - self.restarted >= self.deferral
-        if self.pending and not given_up:
-            return []
-        unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self.peers.values())
-        tells = []
-        for state in owed:
-            if state.out is None:
-                continue
-            name, rules = state.peer.name, state.out.rules
-            passed_on = sources(rules, self._kinds, self._passed_on)
-            if is_whole_for(state, unfinished, passed_on):
-                tells += [
-                    Tell(peers=(name,), rules=rules, family=family, end_of_rib=True)
-                    for family in sorted(state.owed)
-                ]
-                state.owed.clear()
-        return tells
-
-    def _leave(self, state: PeerState) -> None:
-        if state.out is not None:
-            state.out.members.discard(state.peer.name)
-            if not state.out.members:
-                self._outs.pop(state.out.rules, None)
-            state.out = None
-
-    def _rules(self, state: PeerState, negotiated: Negotiated) -> ExportRules:
-        peer = state.peer
-        own = {**self._own_nexthops, family_of(peer.local_address): peer.local_address.packed}
-        if negotiated.extended_nexthop and family_of(peer.local_address) is Family.IPV6:
-            # The peer may have no IPv4 address at all; ours of this session it can reach (RFC 8950).
-            own[Family.IPV4] = own[Family.IPV6]
-        return ExportRules(
-            kind=peer.kind,
-            internal=peer.internal,
-            local_asn=peer.local_asn,
-            router_id=quad(peer.router_id),
-            cluster_id=quad(peer.cluster_id),
-            nexthops=tuple((f, own[f]) for f in negotiated.families if f in own),
-            extended_nexthop=negotiated.extended_nexthop,
-            asn4=negotiated.asn4,
-            message_size=negotiated.message_size,
-            wish=state.rules.exports,
-        )
-
-
-def _is_service(path: Path) -> bool:
-    """Whether a local path is that of a service's address."""
-    return path.origination is not None and path.origination.kind is OriginClass.SERVICE
+        if self.inventory_complete and (given_up or not self.pending):
+            tells += self.announcer.ends(given_up=given_up)
+        return Effects(fib={f: d.kernel for f, d in decided.items()}, tells=tells)

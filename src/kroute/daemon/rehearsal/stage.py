@@ -118,7 +118,9 @@ class Stage:
         """Sessions come up: of those whose peers are told alike the first one, for what it is told they all are."""
         first: dict[ExportRules, PeerName] = {}
         for name, found in agreed.items():
-            speaks_for = first.setdefault(self.routing.export_rules(name, found), name)
+            speaks_for = first.setdefault(
+                self.routing.announcer.rules(self.routing.peers[name], found), name
+            )
             self._spokesmen[name] = speaks_for
             self.routing.peers[name].adj_in.source.router_id = quad(found.router_id)
         for name in first.values():
@@ -140,7 +142,7 @@ class Stage:
         """Whether what it hears can change what it tells a node."""
         heard_by_nodes = {s for n, s in self._spokesmen.items() if self.routing.peers[n].peer.node}
         return any(
-            out is not None and self.routing.passes_on_to(out.rules)
+            out is not None and self.routing.announcer.passes_on_to(out.rules)
             for out in (self.routing.peers[name].out for name in heard_by_nodes)
         )
 

@@ -1,0 +1,164 @@
+"""What peers are told: each follows the Adj-RIB-Out of its export rules, which peers of equal rules share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from kroute.model.bgp import Negotiated, PeerKind, PeerName
+from kroute.model.net import Family, Nlri, family_of
+from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.paths import Selection
+from kroute.plan.peers import PeerState, is_whole_for, unfinished_kinds
+from kroute.plan.policy import Classes, ExportRules, quad, sources
+from kroute.plan.rib import AdjRibIn, Decided, Rib
+
+
+class Announcer:
+    """The Adj-RIBs-Out, and who follows which. ``peers`` and ``local`` are :class:`~kroute.plan.routing.Routing`'s."""
+
+    def __init__(self, peers: Mapping[PeerName, PeerState], rib: Rib, local: AdjRibIn) -> None:
+        self.outs: dict[ExportRules, AdjRibOut] = {}
+        self.rules_changed = False
+        """Whether a peer may follow an Adj-RIB-Out whose rules are not its own any more."""
+        self.kinds: set[PeerKind] = set()
+        """Kinds of peers there are or have been: only of these can there be paths to pass on."""
+        self.passed_on = False
+        """Whether internal peers are, or have been, told what an external peer has told us."""
+        self.own_nexthops: dict[Family, bytes] = {}
+        self._peers = peers
+        self._rib = rib
+        self._local = local
+        self._joining: list[PeerName] = []
+
+    def invite(self, name: PeerName) -> None:
+        """A peer is to be told the whole table, as soon as what has changed is decided."""
+        self._joining.append(name)
+
+    def reconsider(self) -> None:
+        """What is known of a path's source changed: export rules must look at its paths again."""
+        for out in self.outs.values():
+            out.reconsider()
+
+    def set_classes(self, classes: Classes) -> None:
+        """Take over what prefixes are to this node."""
+        for out in self.outs.values():
+            out.classes = classes
+
+    @property
+    def asks_kind(self) -> bool:
+        """Whether anybody's export rules ask what a prefix is to this node."""
+        return any(out.rules.asks_kind for out in self.outs.values())
+
+    def tell(self, everything: Mapping[Family, Decided]) -> list[Tell]:
+        """What has been decided, for those who follow; whole tables for those who begin to."""
+        tells: list[Tell] = []
+        for name in self.moved():
+            # First of all: what has been decided is not for them in the words of their old rules.
+            tells += self.join(name)
+        for family, decided in everything.items():
+            for out in self.outs.values():
+                # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
+                if decided.own or self.passes_on_to(out.rules):
+                    tells += out.follow(family, decided)
+        joining, self._joining = self._joining, []
+        for name in dict.fromkeys(joining):
+            tells += self.join(name)
+        return tells
+
+    def passes_on_to(self, rules: ExportRules) -> bool:
+        """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
+        return bool(sources(rules, self.kinds, self.passed_on))
+
+    def moved(self) -> list[PeerName]:
+        """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
+        if not self.rules_changed:
+            return []
+        self.rules_changed = False
+        return [
+            name
+            for name, state in self._peers.items()
+            if state.out is not None
+            and state.negotiated is not None
+            and state.out.rules != self.rules(state, state.negotiated)
+        ]
+
+    def join(self, name: PeerName) -> list[Tell]:
+        """Let a peer follow the Adj-RIB-Out of its rules; the whole table that it is owed first."""
+        state = self._peers.get(name)
+        if state is None or not state.established or state.negotiated is None:
+            return []
+        before, rules = state.out, self.rules(state, state.negotiated)
+        if before is not None and before.rules == rules:
+            # A refresh: the peer follows this table already, and nothing of it is withdrawn.
+            out, before = before, None
+        else:
+            self.leave(state)
+            out = state.out = self._out(rules)
+            out.members.add(name)
+        tells = (out.whole(family, name, before) for family in state.negotiated.families)
+        return [tell for tell in tells if tell.announced or tell.withdrawn]
+
+    def _out(self, rules: ExportRules) -> AdjRibOut:
+        """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
+        out = self.outs.get(rules)
+        if out is None:
+            out = self.outs[rules] = AdjRibOut(rules, self._rib.classes)
+            for family in out.tables:
+                out.fill(family, self._tellable(rules, family))
+        return out
+
+    def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
+        """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
+        loc = self._rib.loc[family]
+        if self.passes_on_to(rules):
+            return loc
+        return {nlri: loc[nlri] for nlri in self._local.tables[family] if nlri in loc}
+
+    def ends(self, *, given_up: bool) -> list[Tell]:
+        """End-of-RIB for those who are owed it and for whom our table is whole; ``given_up``: nobody is waited for."""
+        owed = [s for s in self._peers.values() if s.owed and s.out is not None]
+        if not owed:
+            return []
+        unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self._peers.values())
+        tells = []
+        for state in owed:
+            if state.out is None:
+                continue
+            name, rules = state.peer.name, state.out.rules
+            passed_on = sources(rules, self.kinds, self.passed_on)
+            if is_whole_for(state, unfinished, passed_on):
+                tells += [
+                    Tell(peers=(name,), rules=rules, family=family, end_of_rib=True)
+                    for family in sorted(state.owed)
+                ]
+                state.owed.clear()
+        return tells
+
+    def leave(self, state: PeerState) -> None:
+        """A peer follows no Adj-RIB-Out any more; one that nobody follows is dropped."""
+        if state.out is not None:
+            state.out.members.discard(state.peer.name)
+            if not state.out.members:
+                self.outs.pop(state.out.rules, None)
+            state.out = None
+
+    def rules(self, state: PeerState, negotiated: Negotiated) -> ExportRules:
+        """The rules of what a peer is told over a session; peers of equal rules are told alike."""
+        peer = state.peer
+        own = {**self.own_nexthops, family_of(peer.local_address): peer.local_address.packed}
+        if negotiated.extended_nexthop and family_of(peer.local_address) is Family.IPV6:
+            # The peer may have no IPv4 address at all; ours of this session it can reach (RFC 8950).
+            own[Family.IPV4] = own[Family.IPV6]
+        return ExportRules(
+            kind=peer.kind,
+            internal=peer.internal,
+            local_asn=peer.local_asn,
+            router_id=quad(peer.router_id),
+            cluster_id=quad(peer.cluster_id),
+            nexthops=tuple((f, own[f]) for f in negotiated.families if f in own),
+            extended_nexthop=negotiated.extended_nexthop,
+            asn4=negotiated.asn4,
+            message_size=negotiated.message_size,
+            wish=state.rules.exports,
+        )
