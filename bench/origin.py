@@ -13,10 +13,11 @@ from struct import pack
 from kroute.model.bgp import Attributes
 from kroute.model.net import Family, Nlri
 from kroute.plan import plan
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.origin import origin_check
 from kroute.plan.policy import UNCHECKED, OriginCheck
 from kroute.plan.resolve import Resolver
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 from plan import KERNEL, ME, PACKED, ROUTES, RUN, attributes, cluster, source, timed
 
 NODES = 5_000

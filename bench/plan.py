@@ -22,10 +22,11 @@ from kroute.model.net import Family, Nlri
 from kroute.model.node import Node
 from kroute.model.state import Observed
 from kroute.plan import plan
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.policy import ImportRules, Self
 from kroute.plan.policy.compile import Bound, compiled
 from kroute.plan.resolve import Resolver
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 
 NODES = (10, 100, 1_000, 5_000)
 ROUTES = 100_000

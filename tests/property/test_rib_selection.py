@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from kroute.model.bgp import Attributes, Origin, PeerKind
 from kroute.model.fib import ecmp
 from kroute.model.reason import Reason, Why
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.decision import EQUAL, TIES, explain, select
 from kroute.plan.paths import Multipath, Path, Selection, Source
 from kroute.plan.resolve import Resolver
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 from support.routing import SELF, V4, attributes, hop, kernel, n, packed, peer
 
 legs_allowed = st.sampled_from([1, 2, 3, 8])

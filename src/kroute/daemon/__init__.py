@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.daemon.door import Door
+from kroute.daemon.forwarding import NoFib, open_fib
 from kroute.daemon.keyring import Keyring
 from kroute.daemon.leftovers import release
 from kroute.daemon.marks import remember_protocol
@@ -31,7 +32,6 @@ from kroute.drivers import systemd
 from kroute.drivers.cni import CniDirectory
 from kroute.drivers.config_file import ConfigFile
 from kroute.drivers.discovery import RouterDiscovery
-from kroute.drivers.fib import Fib
 from kroute.drivers.http import HttpServer, serve_tcp, serve_unix
 from kroute.drivers.inventory.secrets import KubernetesSecrets
 from kroute.drivers.kernel import KernelWatcher
@@ -40,7 +40,6 @@ from kroute.model.cni import Conflist
 from kroute.model.config import Cni, Config
 from kroute.model.errors import ConfigError, DriverError, KrouteError
 from kroute.model.kernel import KernelState
-from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
 from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
@@ -79,7 +78,7 @@ class Daemon:
         legs, restart = config.bgp.multipath, config.bgp.graceful_restart
         self.routing = Routing(now=self.clock(), legs=legs, deferral=float(restart.deferral_time))
         former = remember_protocol(config)
-        self.fib = _open_fib(config, former) if config.fib.enabled else None
+        self.fib = open_fib(config, former) if config.fib.enabled else None
         self.watcher = KernelWatcher(
             on_change=self._on_kernel, ours={config.fib.protocol, *former}, table=config.fib.table
         )
@@ -336,29 +335,10 @@ class Daemon:
             self.control.replan()
 
 
-class NoFib:
-    """Stands where the FIB driver does on a node that installs nothing."""
-
-    def update(self, family: Family, changes: object) -> None:
-        """Nothing is installed."""
-
-
 def _first(group: BaseExceptionGroup[KrouteError]) -> KrouteError:
     """One sentence is enough: the first error is why the others, if any, came."""
     found = group.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
-
-
-def _open_fib(config: Config, former: tuple[int, ...]) -> Fib:
-    fib = config.fib
-    return Fib(
-        protocol=fib.protocol,
-        table=fib.table,
-        metric=fib.metric,
-        former_protocols=former,
-        nexthop_objects=fib.nexthop_objects,
-        audit_interval=float(fib.audit_interval),
-    )
 
 
 def _write_conflist(wish: tuple[Cni, Conflist]) -> tuple[Problem, ...]:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Container, Mapping
 
 from kroute.codec.bgp import (
     Subcode,
@@ -28,6 +27,7 @@ from kroute.codec.bgp import (
     withdraw,
 )
 from kroute.codec.frames import SessionParameters
+from kroute.daemon.ports import FibPort, SpeakerPort
 from kroute.drivers.speaker import (
     Attempt,
     Backlog,
@@ -47,8 +47,7 @@ from kroute.model.bgp import (
     PeerName,
     SessionState,
 )
-from kroute.model.fib import Nexthops
-from kroute.model.net import SAFI_UNICAST, Family, Nlri
+from kroute.model.net import SAFI_UNICAST, Family
 from kroute.plan.adj_out import Tell
 from kroute.plan.paths import Path
 from kroute.plan.routing import PeerState, Routing
@@ -65,36 +64,6 @@ ASK_AGAIN = 30.0
 UNREADABLE = UpdateError(
     Subcode.MALFORMED_ATTRIBUTE_LIST, "an UPDATE could not be read, see the log", "internal error"
 )
-
-
-class SpeakerPort(Protocol):
-    """What the road asks of the speaker driver."""
-
-    def add(self, index: int, parameters: SessionParameters) -> None:
-        """Hold a session with a peer; for a known index, replace its parameters."""
-
-    def remove(
-        self,
-        index: int,
-        *,
-        subcode: int = CeaseSubcode.PEER_DECONFIGURED,
-        text: str = "",
-        data: bytes = b"",
-    ) -> None:
-        """Forget a peer, with a Cease."""
-
-    def reset(self, index: int, *, code: int, subcode: int, data: bytes = b"") -> None:
-        """End a session with a NOTIFICATION; it may come back."""
-
-    def send(self, indexes: Iterable[int], messages: bytes) -> None:
-        """Send ready-made BGP messages to peers."""
-
-
-class FibPort(Protocol):
-    """What the road asks of the FIB driver."""
-
-    def update(self, family: Family, changes: Mapping[Nlri, Nexthops | None]) -> None:
-        """Take over changed routes."""
 
 
 class Lane:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from kroute.model.net import Family, Nlri
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.paths import Path
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 
 MOST: Final = 16
 """Paths to one prefix that are kept of one peer; further ones are counted and ignored."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from kroute.model.bgp import Negotiated, PeerKind, PeerName
 from kroute.model.net import Family, Nlri, family_of
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.paths import Selection
 from kroute.plan.peers import PeerState, is_whole_for, unfinished_kinds
 from kroute.plan.policy import Classes, ExportRules, quad, sources
-from kroute.plan.rib import AdjRibIn, Decided, Rib
+from kroute.plan.rib import Decided, Rib
 
 
 class Announcer:

@@ -15,9 +15,9 @@ from kroute.model.net import Family, Nlri, prefix_of
 from kroute.model.policies import OriginState
 from kroute.model.problem import Problem, Severity
 from kroute.model.reason import Reason, Why
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.paths import Path
 from kroute.plan.peers import PeerState
-from kroute.plan.rib import AdjRibIn
 from kroute.plan.routing import Routing
 
 EXAMPLES: Final = 3

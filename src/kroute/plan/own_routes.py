@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.policies import OriginClass
 from kroute.model.state import Origination
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.paths import Path
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 
 
 class OwnRoutes:

@@ -18,9 +18,9 @@ from kroute.model.bgp import (
 )
 from kroute.model.net import Family
 from kroute.plan.add_path import Places
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.policy import UNRULED, PeerRules
-from kroute.plan.rib import AdjRibIn
 
 
 class Held(StrEnum):

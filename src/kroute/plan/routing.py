@@ -23,6 +23,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.net import Family
 from kroute.model.state import Origination
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.announcer import Announcer
 from kroute.plan.effects import Effects
 from kroute.plan.own_routes import OwnRoutes
@@ -35,7 +36,7 @@ from kroute.plan.policy import (
     quad,
 )
 from kroute.plan.resolve import Resolver
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 from kroute.plan.seed import Seeds
 
 __all__ = ["Effects", "PeerState", "Routing"]

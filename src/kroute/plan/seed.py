@@ -26,9 +26,10 @@ from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.state import Vouched
 from kroute.plan import explicit
+from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.paths import Path
 from kroute.plan.peers import PeerState
-from kroute.plan.rib import AdjRibIn, Rib
+from kroute.plan.rib import Rib
 from kroute.plan.sessions import View
 
 Routes = tuple[tuple[Family, Nlri, bytes], ...]
