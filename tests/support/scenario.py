@@ -32,7 +32,7 @@ from kroute.model.bgp import (
 from kroute.model.cni import Conflist
 from kroute.model.communities import parse_community
 from kroute.model.config import Cni, Config
-from kroute.model.fib import Nexthops
+from kroute.model.fib import Nexthops, place_of, place_words
 from kroute.model.inventory import Listed, Problems, ServicesListed, SlicesListed
 from kroute.model.kernel import KernelRoute, KernelState, Link
 from kroute.model.net import Address, Family, Nlri, address_of, family_of, nlri_of, prefix_of
@@ -272,7 +272,10 @@ class Scenario:
                     for leg in table[nlri_of(prefix)]
                     if leg.gateway
                 )
-                legs = legs or "blackhole"
+                legs = " ".join(
+                    (legs or "blackhole", place_words(place_of(table[nlri_of(prefix)])))
+                )
+                legs = legs.rstrip()
                 yield f"{prefix}  {legs}  from {', '.join(sorted(sources[str(prefix)]))}"
         for unused in queries.routes(routing, rejected=True):
             why = " ".join((unused["why"], unused["rule"])).rstrip()

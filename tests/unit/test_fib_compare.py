@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kroute.drivers.fib.compare import difference, same, taken_over
-from kroute.drivers.fib.table import OTHER, Reading, Stray
+from kroute.drivers.fib.ledger import OTHER, Reading, Stray
 from kroute.model.fib import Nexthop, ecmp
 from kroute.model.net import Family
 

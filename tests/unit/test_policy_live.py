@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from kroute.model.bgp import AsSegment, PeerKind, SegmentType
-from kroute.model.fib import Nexthop
+from kroute.model.fib import Nexthop, Place, Placed, place_of
 from kroute.model.policies import NexthopRule, OriginClass
 from kroute.plan.policy import (
     Acceptance,
@@ -88,6 +88,32 @@ def test_weights_share_the_traffic_and_say_nothing_of_a_single_leg():
     node.flush()
     assert node.routes["192.88.99.0/24"] == hop("192.0.2.3")
     assert node.routes[NETS[0]] == (*hop("192.0.2.2"), Nexthop(packed("192.0.2.3"), 1, 5))
+
+
+def test_table_and_metric_are_those_of_the_best_path_and_go_with_the_policy():
+    aside = "{name: r, set: {table: 300, metric: 7}, then: accept}"
+    node = world(n2=imports(aside))
+    (legs,) = {node.routing.rib.loc[V4][n(net)].nexthops for net in NETS}
+    assert (legs, place_of(legs)) == (Placed(hop("192.0.2.2"), Place(300, 7)), Place(300, 7))
+    node.learn(EDGE, attributes("192.0.2.3", 65003), NETS[0])
+    node.flush()
+    both = node.routing.rib.loc[V4][n(NETS[0])].nexthops
+    assert (len(both), place_of(both)) == (2, Place(300, 7)), "the best path's place counts"
+    govern(node)
+    assert all(
+        type(legs) is tuple and len(legs) for legs in node.routing.flush(0.0).fib[V4].values()
+    )
+
+
+def test_rules_that_set_table_and_metric_one_after_the_other_add_up():
+    first = "{name: a, set: {table: 300}, then: next}"
+    second = "{name: b, set: {metric: 7}, then: accept}"
+    node = world(n2=imports(f"{first}\n{second}"))
+    assert place_of(node.routing.rib.loc[V4][n(NETS[0])].nexthops) == Place(300, 7)
+    legs = hop("192.0.2.2")
+    assert Placed(legs, Place(300)) != legs
+    assert legs != Placed(legs, Place(300))
+    assert Placed(legs, Place(300)) == Placed(legs, Place(300)) != Placed(legs, Place(301))
 
 
 def test_a_next_hop_of_import_policy_is_the_one_that_is_resolved_and_checked():

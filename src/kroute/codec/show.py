@@ -114,6 +114,8 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
     "fib": (
         ("PREFIX", _key("prefix")),
         ("NEXT HOPS", _legs),
+        ("TABLE", _key("table")),
+        ("METRIC", _key("metric")),
         ("DESIRED", _key("desired")),
         ("INSTALLED", _key("installed")),
         ("NOTE", _key("note")),

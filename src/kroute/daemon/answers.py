@@ -181,6 +181,7 @@ class Desk:
                     {
                         "prefix": str(prefix_of(family, nlri)),
                         "nexthops": queries.legs(want if want is not None else have),
+                        **queries.place(want if want is not None else have),
                         "desired": nlri in desired,
                         "installed": nlri in installed,
                         "note": self._note(family, nlri, want, have),

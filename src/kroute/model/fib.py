@@ -28,6 +28,57 @@ No leg at all is a blackhole: packets are dropped and no less specific route is 
 """
 
 
+class Place(NamedTuple):
+    """Which routing table a route stands in, and its metric; 0 means the FIB's own (`fib.table`, `fib.metric`)."""
+
+    table: int = 0
+    metric: int = 0
+
+
+OWN_PLACE = Place()
+
+
+class Placed(tuple[Nexthop, ...]):
+    """:data:`Nexthops` of a route with a place of its own; equal only to such with the same place."""
+
+    place: Place
+
+    def __new__(cls, nexthops: Nexthops, place: Place) -> Placed:
+        """These legs, at that place."""
+        made = super().__new__(cls, nexthops)
+        made.place = place
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is Placed
+            and self.place == other.place
+            and tuple.__eq__(self, other) is True
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((tuple.__hash__(self), self.place))
+
+
+def placed(nexthops: Nexthops, place: Place) -> Nexthops:
+    """These legs at a place; as they are where that is the FIB's own."""
+    return nexthops if place == OWN_PLACE else Placed(nexthops, place)
+
+
+def place_of(nexthops: Nexthops | None) -> Place:
+    """Where a route over these legs stands."""
+    return nexthops.place if isinstance(nexthops, Placed) else OWN_PLACE
+
+
+def place_words(place: Place) -> str:
+    """What is not as the FIB has it anyway, as `ip route` says it."""
+    said = (("table", place.table), ("metric", place.metric))
+    return " ".join(f"{name} {number}" for name, number in said if number)
+
+
 def ecmp(legs: set[Nexthop]) -> Nexthops:
     """The canonical set of these legs: sorted, so that equal sets compare equal to what a dump returns."""
     return tuple(sorted(legs, key=lambda leg: (leg.oif, leg.gateway or b"", leg.weight)))

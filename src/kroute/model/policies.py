@@ -159,6 +159,10 @@ class SetActions:
     """Multi-exit discriminator: the lowest wins at the neighbour."""
     weight: int | None = None
     """Import: weight of the route's next hop where several share the traffic, 1 to 256."""
+    metric: int | None = None
+    """Import: metric of the kernel's route, 1 to 4294967295, instead of `fib.metric`."""
+    table: int | None = None
+    """Import: routing table of the kernel's route, 1 to 4294967295 but 255, instead of `fib.table`."""
     prepend: Prepend | None = None
     """Make the AS path longer."""
     communities: CommunityEdit = field(default_factory=CommunityEdit)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from kroute.model.fib import Nexthop, ecmp
+from kroute.model.fib import Nexthop, ecmp, placed
 from kroute.model.reason import Reason, Why
 from kroute.plan.paths import Multipath, Path, Selection
 
@@ -180,7 +180,7 @@ def _share(ranked: list[Path], legs: int) -> Selection:
     # Weights are shares of the traffic: of a single leg, or of equal ones, they say nothing.
     even = len(set(weights.values())) == 1
     hops = {leg if even else leg._replace(weight=w) for leg, w in weights.items()}
-    return Multipath(best, tuple(chosen), ecmp(hops))
+    return Multipath(best, tuple(chosen), placed(ecmp(hops), best.outcome.place))
 
 
 def _weighed(weights: Mapping[Nexthop, int], path: Path) -> dict[Nexthop, int]:

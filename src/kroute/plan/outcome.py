@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes
+from kroute.model.fib import OWN_PLACE, Place
 from kroute.model.policies import OriginState
 from kroute.model.reason import Reason
 
@@ -14,7 +15,8 @@ class Outcome(NamedTuple):
 
     ``refusal`` is the reason of a no, None for a yes. ``rules`` names the rules that matched, in order, each as
     ``policy/rule``; the last one decided. ``attributes`` replace the received ones (None: as received).
-    ``weight`` is that of the path's leg in an ECMP route, 1 to 256. ``origin`` is what the origin check said, and
+    ``weight`` is that of the path's leg in an ECMP route, 1 to 256; ``place`` the kernel route's table and metric,
+    which in an ECMP route are those of the best path. ``origin`` is what the origin check said, and
     ``objection`` why it called the path invalid, also where it lets it pass (mode ``warn``).
     """
 
@@ -22,6 +24,7 @@ class Outcome(NamedTuple):
     rules: tuple[str, ...] = ()
     attributes: Attributes | None = None
     weight: int = 1
+    place: Place = OWN_PLACE
     origin: OriginState = OriginState.UNKNOWN
     objection: Reason | None = None
 

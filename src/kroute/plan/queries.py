@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from kroute.model.fib import Nexthops
+from kroute.model.fib import Nexthops, place_of, place_words
 from kroute.model.net import Family, Nlri, Prefix, address_of, family_of, nlri_of, prefix_of
 from kroute.model.node import Node
 from kroute.model.policies import OriginClass, OriginState
@@ -101,6 +101,7 @@ def _route(routing: Routing, family: Family, nlri: Nlri) -> Answer:
         "best": selection.best.source.name if selection else "",
         "nexthop": _address(selection.best) if selection else "",
         "nexthops": legs(selection.nexthops if selection else None),
+        **place(selection.nexthops if selection else None),
         "local": bool(selection and selection.best.is_local),
         "seeded": bool(selection and selection.best.is_seeded),
         "paths": len(verdicts),
@@ -146,6 +147,12 @@ def legs(nexthops: Nexthops | None) -> list[Answer]:
         }
         for leg in nexthops or ()
     ]
+
+
+def place(nexthops: Nexthops | None) -> Answer:
+    """Table and metric that import policy set for the kernel's route; None where it has the FIB's own."""
+    table, metric = place_of(nexthops)
+    return {"table": table or None, "metric": metric or None}
 
 
 def nodes(observed: Observed, desired: Desired, routing: Routing) -> Iterator[Answer]:
@@ -277,6 +284,7 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
         "routed": selection is not None,
         "story": story,
         "nexthops": legs(selection.nexthops if selection else None),
+        **place(selection.nexthops if selection else None),
         "paths": paths,
     }
 
@@ -363,7 +371,9 @@ def _outcome(routing: Routing, family: Family, nlri: Nlri, selection: Selection 
         source = routing.own.sources.get((family, nlri), "originated here")
         return _own_outcome(routing, selection.best, source, prefix_of(family, nlri))
     count = len(selection.paths) if isinstance(selection, Multipath) else 1
-    return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s)"
+    words = place_words(place_of(selection.nexthops))
+    aside = f", as import policy says in {words}" if words else ""
+    return f"installed with {len(selection.nexthops or ())} next hop(s) from {count} path(s){aside}"
 
 
 def _own_outcome(routing: Routing, path: Path, source: str, prefix: Prefix) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes
-from kroute.model.fib import Nexthops
+from kroute.model.fib import OWN_PLACE, Nexthops, placed
 from kroute.model.net import Family, Nlri
 from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.decision import select
@@ -187,6 +187,8 @@ class Rib:
             path.nexthops, path.igp_metric, path.eligible = None, 0, False
         else:
             path.nexthops, path.igp_metric = found
+            if outcome.place is not OWN_PLACE:
+                path.nexthops = placed(found.nexthops, outcome.place)
             path.eligible = True
 
     def _rejudge(self, path: Path) -> bool:

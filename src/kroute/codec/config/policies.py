@@ -179,7 +179,7 @@ def _named_policies(config: Config) -> Objections:
     for where, name in wanted:
         if name and name not in known:
             yield where, f"there is no policy {name!r} ({_are(known)})"
-    yield from _weighed_exports(config, {n for where, n in wanted if where[-1] == "export"})
+    yield from _kernel_exports(config, {n for where, n in wanted if where[-1] == "export"})
     for i, peer in enumerate(effective_peers(peering)):
         own = peer.local_asn or config.bgp.asn
         if peer.pass_on and peer.asn in (RemoteAs.INTERNAL, own):
@@ -187,12 +187,23 @@ def _named_policies(config: Config) -> Objections:
             yield ("peering", "peers", i, "passOn"), reason
 
 
-def _weighed_exports(config: Config, exports: Set[str | None]) -> Objections:
+_KERNEL_ONLY: Final = ("weight", "metric", "table")
+"""What a rule sets of the kernel's route alone."""
+_LOCAL_TABLE: Final = 255
+
+
+def _kernel_exports(config: Config, exports: Set[str | None]) -> Objections:
     for i, policy in enumerate(config.policies):
         for j, rule in enumerate(policy.rules):
-            if policy.name in exports and rule.set.weight is not None:
-                reason = "is for import: a neighbour is not told it, and this policy is an `export`"
-                yield ("policies", i, "rules", j, "set", "weight"), reason
+            for key in _KERNEL_ONLY if policy.name in exports else ():
+                if getattr(rule.set, key) is not None:
+                    reason = (
+                        "is for import: a neighbour is not told it, and this policy is an `export`"
+                    )
+                    yield ("policies", i, "rules", j, "set", key), reason
+            if rule.set.table == _LOCAL_TABLE:
+                reason = "255 is the kernel's table of local addresses; no route may be put there"
+                yield ("policies", i, "rules", j, "set", "table"), reason
 
 
 def _are(names: Iterable[str]) -> str:

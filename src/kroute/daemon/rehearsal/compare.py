@@ -14,7 +14,7 @@ from kroute.daemon.rehearsal.alike import Comparison
 from kroute.daemon.rehearsal.cluster import Cluster
 from kroute.daemon.rehearsal.stage import Stage, Voice
 from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
-from kroute.model.fib import Nexthops
+from kroute.model.fib import Nexthops, place_of, place_words
 from kroute.model.net import Family, Nlri, address_of, prefix_of
 from kroute.model.rehearsal import (
     AnnouncementChange,
@@ -210,9 +210,11 @@ def _routes(old: Stage | None, new: Stage | None) -> Iterator[RouteChange]:
 def _legs(nexthops: Nexthops | None) -> tuple[str, ...]:
     if nexthops == ():
         return ("blackhole",)
-    return tuple(
+    legs = tuple(
         f"via {address_of(leg.gateway)}" if leg.gateway else "on link" for leg in nexthops or ()
     )
+    words = place_words(place_of(nexthops))
+    return (*legs, words) if words else legs
 
 
 def _conflist(old: Stage | None, new: Stage | None) -> tuple[str, ...]:

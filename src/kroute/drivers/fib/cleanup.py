@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_nexthop import removal_request
 from kroute.codec.rtnetlink_route import RTM_F_CLONED, RouteEncoder, RouteForm, patched
+from kroute.drivers.fib.ledger import batches
 from kroute.drivers.fib.nexthops import in_range
 from kroute.drivers.fib.objects import read_objects
-from kroute.drivers.fib.table import GONE, batches
+from kroute.drivers.fib.table import GONE
 from kroute.drivers.netlink import RouteSocket, reason_of
 from kroute.model.errors import DriverError
 from kroute.model.fib import Nexthops

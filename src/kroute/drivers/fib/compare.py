@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from kroute.codec.rtnetlink_route import effective_metric
-from kroute.drivers.fib.table import OTHER, Reading, Stray
-from kroute.model.fib import Nexthop, Nexthops
+from kroute.drivers.fib.ledger import OTHER, Reading, Stray
+from kroute.model.fib import Nexthop, Nexthops, Place, Placed
 from kroute.model.net import Family, Nlri
 
 
@@ -19,19 +19,34 @@ class Difference:
     installed: dict[Nlri, Nexthops]
     adopted: int
     """How many desired routes were found as they should be."""
+    aside: dict[Nlri, Placed] = field(default_factory=dict)
+    """As ``installed``, of what stands where import policy put it."""
+    superseded: dict[Place, list[Nlri]] = field(default_factory=dict)
+    """What stands elsewhere and has, or shall have, its route in another place."""
+
+
+PlaceOf = Callable[[Nexthops], Place | None]
+"""Where legs want to stand; None: where our routes stand anyway."""
+
+
+def _at_home(_: Nexthops) -> Place | None:
+    return None
 
 
 def difference(
-    desired: Mapping[Nlri, Nexthops], reading: Reading, taken: Collection[Nlri] = ()
+    desired: Mapping[Nlri, Nexthops],
+    reading: Reading,
+    taken: Collection[Nlri] = (),
+    place_of: PlaceOf = _at_home,
 ) -> Difference:
-    """Compare, using up ``reading``; ``taken`` are prefixes under a former mark of ours at our metric."""
+    """Compare, using up ``reading``; ``taken`` are prefixes under a former mark of ours in our own place."""
     own = reading.own
     missing: dict[Nlri, Nexthops] = {}
     installed: dict[Nlri, Nexthops] = {}
     adopted = 0
     for nlri, want in desired.items():
         have = own.pop(nlri, None)
-        if have == want or (have is not None and same(want, have)):
+        if have == want or (have is not None and place_of(want) is None and same(want, have)):
             installed[nlri] = want
             adopted += 1
             continue
@@ -39,7 +54,38 @@ def difference(
         if have is not None or nlri in taken:
             installed[nlri] = OTHER
     installed.update(own)
-    return Difference(missing=missing, installed=installed, adopted=adopted)
+    if not reading.aside:
+        return Difference(missing=missing, installed=installed, adopted=adopted)
+    aside, superseded = _aside(desired, reading, place_of)
+    right = [nlri for nlri, have in aside.items() if missing.get(nlri) is have]
+    for nlri in right:
+        if nlri not in installed:
+            del missing[nlri]
+    return Difference(
+        missing=missing,
+        installed=installed,
+        adopted=adopted + len(right),
+        aside=aside,
+        superseded=superseded,
+    )
+
+
+def _aside(
+    desired: Mapping[Nlri, Nexthops], reading: Reading, place_of: PlaceOf
+) -> tuple[dict[Nlri, Placed], dict[Place, list[Nlri]]]:
+    """What stands aside and is desired there, or not at all; and what is desired elsewhere."""
+    aside: dict[Nlri, Placed] = {}
+    superseded: dict[Place, list[Nlri]] = {}
+    for place, routes in reading.aside.items():
+        for nlri, have in routes.items():
+            want = desired.get(nlri)
+            if want is None and nlri not in aside:
+                aside[nlri] = Placed(have, place)
+            elif isinstance(want, Placed) and place_of(want) == place:
+                aside[nlri] = want if same(want, have) else Placed(OTHER, place)
+            else:
+                superseded.setdefault(place, []).append(nlri)
+    return aside, superseded
 
 
 def same(want: Nexthops, have: Nexthops) -> bool:
@@ -63,7 +109,14 @@ def _leg_same(want: Nexthop, have: Nexthop, *, weigh: bool) -> bool:
     return want.oif in (0, have.oif)
 
 
-def taken_over(family: Family, metric: int, strays: Mapping[Stray, list[Nlri]]) -> set[Nlri]:
-    """Prefixes whose place at our metric a former protocol of ours holds."""
+def taken_over(
+    family: Family, metric: int, strays: Mapping[Stray, list[Nlri]], table: int = 254
+) -> set[Nlri]:
+    """Prefixes whose place in our table, at our metric, a former protocol of ours holds."""
     ours = effective_metric(family, metric)
-    return {nlri for mark, nlris in strays.items() if mark.metric == ours for nlri in nlris}
+    return {
+        nlri
+        for mark, nlris in strays.items()
+        if (mark.metric, mark.table) == (ours, table)
+        for nlri in nlris
+    }

@@ -60,13 +60,15 @@ class RouteTouched(Enum):
     """Another protocol's route replaced what was there."""
     VACATED = "vacated"
     """Another protocol's route went."""
+    ASIDE = "aside"
+    """Something changed at a prefix, but in another table or at another metric than ours."""
 
 
 Touched = tuple[RouteTouched, RouteEvent]
 
 
 class Monitor:
-    """The events of one table, without those that our own writing causes."""
+    """The events of one table, and of our mark in all, without those that our own writing causes."""
 
     def __init__(
         self,
@@ -125,7 +127,8 @@ class Monitor:
     def _touched(self, event: RouteEvent) -> RouteTouched | None:
         form = event.form
         if form.table != self._table or form.metric != effective_metric(event.family, self._metric):
-            return None
+            kept = form.protocol != self._protocol and event.added and not event.replaced
+            return None if kept else RouteTouched.ASIDE
         if form.protocol == self._protocol:
             return RouteTouched.LOST
         if event.added:
@@ -134,7 +137,7 @@ class Monitor:
 
 
 def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
-    """Drops our own echoes, other tables, and others' routes that replace nothing.
+    """Drops our own echoes, and others' routes that are in other tables or replace nothing.
 
     Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg after it (table 20, protocol 21).
     Loads are big-endian, messages in the machine's order: hence htons.
@@ -145,14 +148,14 @@ def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
     return [
         (word, 0, 0, 12),
         (equal, 11, 0, htonl(port)),
+        (byte, 0, 0, 21),
+        (equal, 8, 0, protocol),
         (half, 0, 0, 4),
         (equal, 2, 0, htons(RTM_NEWROUTE)),
-        (equal, 5, 0, htons(RTM_DELROUTE)),
+        (equal, 3, 0, htons(RTM_DELROUTE)),
         (end, 0, 0, 0xFFFFFFFF),
         (half, 0, 0, 6),
-        (has_bits, 2, 0, htons(NLM_F_REPLACE)),
-        (byte, 0, 0, 21),
-        (equal, 0, 3, protocol),
+        (has_bits, 0, 3, htons(NLM_F_REPLACE)),
         (byte, 0, 0, 20),
         (equal, 0, 1, low),
         (end, 0, 0, 0xFFFFFFFF),

@@ -6,10 +6,9 @@ Used by the writer thread only. Nothing here waits but for the kernel itself.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice, repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from kroute.codec.rtnetlink import KernelError, MalformedMessage
 from kroute.codec.rtnetlink_dump import RouteDump
@@ -25,54 +24,18 @@ from kroute.codec.rtnetlink_route import (
     patched,
     refused_route,
 )
+from kroute.drivers.fib.aside import Aside
+from kroute.drivers.fib.ledger import BATCH, OTHER, Ledger, Reading, Refused, Stray, batches
 from kroute.drivers.fib.objects import KernelObjects
 from kroute.drivers.netlink import Overrun, RouteSocket, reason_of
 from kroute.model.errors import DriverError
-from kroute.model.fib import Nexthop, Nexthops
+from kroute.model.fib import Nexthops, Place, Placed
 from kroute.model.net import Family, Nlri
 
-BATCH = 256
-"""Messages per send: fewer cost system calls, more lose errors in a small receive buffer."""
 _TEMPLATES_KEPT = 4096
 _DUMP_ATTEMPTS = 5
 GONE = (errno.ESRCH, errno.ENODEV, errno.ENOENT)
 """Refusals of a removal that mean: gone already."""
-
-OTHER: Nexthops = (Nexthop(None, -1),)
-"""Stands for a route of ours whose form is none we would write; equal to no desired one."""
-
-
-class Stray(NamedTuple):
-    """A mark of ours from an earlier configuration."""
-
-    protocol: int
-    metric: int
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What is known of one family."""
-
-    installed: dict[Nlri, Nexthops] = field(default_factory=dict)
-    """What the kernel holds under our protocol and metric, as far as we know."""
-    failed: dict[Nlri, str] = field(default_factory=dict)
-    """Refused by the kernel: its words."""
-    foreign: dict[Nlri, int] = field(default_factory=dict)
-    """Prefixes whose place another protocol holds: its number."""
-    contested: list[Nlri] = field(default_factory=list)
-    """Refused because something is there (EEXIST), owner not looked up yet."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """One dump of what bears our marks."""
-
-    own: dict[Nlri, Nexthops] = field(default_factory=dict)
-    """Under today's protocol and metric."""
-    strays: dict[Stray, list[Nlri]] = field(default_factory=dict)
-    """Under former protocols or other metrics."""
-    nhids: set[int] = field(default_factory=set)
-    """Nexthop objects that any of them uses."""
 
 
 class KernelTable:
@@ -93,13 +56,16 @@ class KernelTable:
         Raises:
             Unsupported: no netlink here, or no right to change routes.
         """
-        self.protocol, self.metric = protocol, metric
+        self.protocol, self.table, self.metric = protocol, table, metric
         self.protocols = (protocol, *(other for other in former_protocols if other != protocol))
         self.ledgers = {family: Ledger() for family in Family}
         self.oifs: set[int] = set()
         """Interfaces that routes written so far leave by."""
         self.batches = self.written = self.overruns = 0
         self._encoder = RouteEncoder(table=table, protocol=protocol, metric=metric)
+        self._encoders = {Place(table, metric): self._encoder}
+        self._everywhere = RouteEncoder(table=0, protocol=protocol, metric=metric)
+        self._aside = Aside(self)
         self._templates: dict[Family, dict[Nexthops, Template]] = {family: {} for family in Family}
         self._removals = {family: self._encoder.removal(family) for family in Family}
         self._netns = netns
@@ -127,6 +93,7 @@ class KernelTable:
         Raises:
             DriverError: the socket failed; :class:`Overrun`: refusals were lost. A read is due.
         """
+        moved: dict[Place, dict[Nlri, Placed]] = {}
         removals: list[Nlri] = []
         parts: list[bytes] = []
         ledger = self.ledgers[family]
@@ -147,17 +114,31 @@ class KernelTable:
                     removals.append(nlri)
                     continue
                 if want is not last:
+                    if type(want) is Placed and (place := self.place_of(family, want)):
+                        moved.setdefault(place, {})[nlri] = want
+                        continue
                     add, replace, tails = templates.get(want) or self._template(family, want)
                     last = want
                 put((add if have is None else replace)[nlri[0]] + nlri[1:] + tails[len(nlri)])
                 installed[nlri] = want
             if parts:
-                self._send(family, parts)
+                self.send(parts)
                 parts.clear()
             if left:
                 break
         if removals:
-            self._remove(family, removals)
+            self.remove(family, removals)
+        if moved or ledger.aside:
+            self._aside.write(family, changes, moved)
+
+    def place_of(self, family: Family, nexthops: Nexthops) -> Place | None:
+        """The table and metric that these legs ask for; None if it is where our routes stand anyway."""
+        if type(nexthops) is not Placed:
+            return None
+        table, metric = nexthops.place
+        own = Place(self.table, effective_metric(family, self.metric))
+        wanted = Place(table or own.table, metric or own.metric)
+        return None if wanted == own else wanted
 
     def remove_strays(self, family: Family, stray: Stray, nlris: list[Nlri]) -> None:
         """Remove routes under another mark of ours.
@@ -165,12 +146,13 @@ class KernelTable:
         Raises:
             DriverError: as :meth:`write`.
         """
-        template = self._encoder.removal(family, protocol=stray.protocol, metric=stray.metric)
+        encoder = self.encoder(stray.table)
+        template = encoder.removal(family, protocol=stray.protocol, metric=stray.metric)
         for batch in batches(nlris):
-            self._send(family, [patched(template.add, template.tails, batch)], len(batch))
+            self.send([patched(template.add, template.tails, batch)], len(batch))
 
     def read(self, family: Family, between: Callable[[], None] = lambda: None) -> Reading:
-        """Dump what bears our marks; ``between`` is called now and then and may write.
+        """Dump what bears our marks, from all tables; ``between`` is called now and then and may write.
 
         Raises:
             DriverError: the kernel did not answer to the end.
@@ -178,14 +160,17 @@ class KernelTable:
         if self.objects is not None:
             self.objects.compare()
         reading = Reading()
-        metric = effective_metric(family, self.metric)
+        own = Place(self.table, effective_metric(family, self.metric))
         for protocol in self.protocols:
-            for form, nlris in self._dump(family, protocol, self._ours, between).items():
+            request = self._everywhere.dump(family, protocol)
+            for form, nlris in self._dump(family, request, _is_no_clone, between).items():
                 reading.nhids.add(form.nhid)
-                if form.protocol == self.protocol and form.metric == metric:
-                    reading.own.update(zip(nlris, repeat(self.nexthops_of(form))))
+                place = Place(form.table, form.metric)
+                if form.protocol == self.protocol:
+                    there = reading.own if place == own else reading.aside.setdefault(place, {})
+                    there.update(zip(nlris, repeat(self.nexthops_of(form))))
                 elif form.protocol in self.protocols:
-                    stray = Stray(form.protocol, form.metric)
+                    stray = Stray(form.protocol, form.metric, form.table)
                     reading.strays.setdefault(stray, []).extend(nlris)
         return reading
 
@@ -219,39 +204,80 @@ class KernelTable:
         """
         ledger = self.ledgers[family]
         contested, ledger.contested = set(ledger.contested), []
-        place = self._encoder.table, effective_metric(family, self.metric)
-        ours: list[Nlri] = []
-        for form, nlris in self._dump(
-            family, 0, wanted=lambda form: (form.table, form.metric) == place
-        ).items():
+        ours = self.held_by_us(family, Place(self.table, self.metric), contested)
+        ledger.installed.update(dict.fromkeys(ours, OTHER))
+        return ours
+
+    def held_by_us(self, family: Family, place: Place, contested: set[Nlri]) -> list[Nlri]:
+        """Which of these prefixes a route of ours holds at that place; of the others the owner is noted.
+
+        Raises:
+            DriverError: the table could not be read.
+        """
+        ledger, ours = self.ledgers[family], list[Nlri]()
+        place = place._replace(metric=effective_metric(family, place.metric))
+        found = self._dump(
+            family,
+            self.encoder(place.table).dump(family),
+            wanted=lambda form: (form.table, form.metric) == place,
+        )
+        for form, nlris in found.items():
             for nlri in contested.intersection(nlris):
                 ledger.failed.pop(nlri, None)
                 if form.protocol in self.protocols:
-                    ledger.installed[nlri] = OTHER
                     ours.append(nlri)
                 else:
                     ledger.foreign[nlri] = form.protocol
         return ours
 
+    def encoder(self, table: int, metric: int = 0) -> RouteEncoder:
+        """What writes our routes of a table, at a metric; 0: at our own."""
+        key = Place(table, metric or self.metric)
+        if (known := self._encoders.get(key)) is None:
+            known = RouteEncoder(table=table, protocol=self.protocol, metric=key.metric)
+            self._encoders[key] = known
+        return known
+
     def _template(self, family: Family, nexthops: Nexthops) -> Template:
         kept = self._templates[family]
         if len(kept) >= _TEMPLATES_KEPT:
             kept.clear()
-        self.oifs.update(leg.oif for leg in nexthops)
-        nhid = self.objects.ensure(family, nexthops) if self.objects is not None else 0
-        template = kept[nexthops] = self._encoder.template(family, nexthops, nhid)
+        template = kept[nexthops] = self.template(self._encoder, family, nexthops)
         return template
 
-    def _remove(self, family: Family, nlris: list[Nlri]) -> None:
+    def template(self, encoder: RouteEncoder, family: Family, nexthops: Nexthops) -> Template:
+        """The template of a route over these legs, whose nexthop object is made if there is to be one.
+
+        Raises:
+            DriverError: the socket failed.
+        """
+        self.oifs.update(leg.oif for leg in nexthops)
+        nhid = self.objects.ensure(family, nexthops) if self.objects is not None else 0
+        return encoder.template(family, nexthops, nhid)
+
+    def remove(self, family: Family, nlris: list[Nlri]) -> None:
+        """Remove routes that stand where our routes stand.
+
+        Raises:
+            DriverError: as :meth:`write`.
+        """
         template = self._removals[family]
         ledger = self.ledgers[family]
         for batch in batches(nlris):
             for nlri in batch:
                 ledger.installed.pop(nlri, None)
-            self._send(family, [patched(template.add, template.tails, batch)], len(batch))
+            self.send([patched(template.add, template.tails, batch)], len(batch))
 
-    def _send(self, family: Family, parts: list[bytes], count: int = 0) -> None:
-        """One send; the kernel has carried out all of it on return, so that errors wait already."""
+    def send(
+        self, parts: list[bytes], count: int = 0, note: Callable[[Refused], None] | None = None
+    ) -> None:
+        """One send; the kernel has carried out all of it on return, so that errors wait already.
+
+        ``note`` is told of each refusal, instead of noting it as one of a route in our own place.
+
+        Raises:
+            DriverError: as :meth:`write`.
+        """
         self._socket.send(b"".join(parts))
         self.batches += 1
         self.written += count or len(parts)
@@ -261,22 +287,23 @@ class KernelTable:
             self.overruns += 1
             raise
         for refusal in refusals:
-            self._note(refusal)
+            (note or self._note)(_refused(refusal))
 
-    def _note(self, refusal: KernelError) -> None:
-        refused = refused_route(refusal)
-        if refused is None:
-            raise DriverError(f"netlink: refused, and not said what: {reason_of(refusal)}")
-        action, family, nlri = refused
+    def why_not(self, family: Family, want: Nexthops | None, reason: str) -> str:
+        """The reason of a refusal: that of the nexthop object if already this was refused."""
+        if self.objects is None or want is None:
+            return reason
+        return self.objects.why_not(family, want) or reason
+
+    def _note(self, refused: Refused) -> None:
+        refusal, action, family, nlri = refused
         ledger = self.ledgers[family]
         if action is RouteAction.REMOVE:
             if refusal.errno not in GONE:
                 ledger.failed[nlri] = reason_of(refusal)
             return
-        reason, want = reason_of(refusal), ledger.installed.get(nlri)
-        if self.objects is not None and want is not None:
-            reason = self.objects.why_not(family, want) or reason
-        ledger.failed[nlri] = reason
+        want = ledger.installed.get(nlri)
+        ledger.failed[nlri] = self.why_not(family, want, reason_of(refusal))
         if action is RouteAction.REPLACE:
             ledger.installed[nlri] = OTHER
             return
@@ -284,19 +311,16 @@ class KernelTable:
         if refusal.errno == errno.EEXIST:
             ledger.contested.append(nlri)
 
-    def _ours(self, form: RouteForm) -> bool:
-        return form.table == self._encoder.table and not form.flags & RTM_F_CLONED
-
     def _dump(
         self,
         family: Family,
-        protocol: int,
+        request: bytes,
         wanted: Callable[[RouteForm], bool],
         between: Callable[[], None] = lambda: None,
     ) -> Mapping[RouteForm, list[Nlri]]:
         for _ in range(_DUMP_ATTEMPTS):
             dump = RouteDump(family, wanted)
-            self._read_into(dump, self._encoder.dump(family, protocol), between)
+            self._read_into(dump, request, between)
             if dump.refusal is not None and dump.refusal.errno == errno.ENOENT:
                 return {}  # a table that never held a route does not exist
             if dump.refusal is not None:
@@ -320,13 +344,18 @@ class KernelTable:
         raise DriverError("route dump: no end")
 
 
+def _is_no_clone(form: RouteForm) -> bool:
+    return not form.flags & RTM_F_CLONED
+
+
+def _refused(refusal: KernelError) -> Refused:
+    refused = refused_route(refusal)
+    if refused is None:
+        raise DriverError(f"netlink: refused, and not said what: {reason_of(refusal)}")
+    return Refused(refusal, *refused)
+
+
 def _forget(notes: dict[Nlri, Any], nlris: Iterable[Nlri]) -> None:
     if notes:
         for nlri in nlris:
             notes.pop(nlri, None)
-
-
-def batches(nlris: list[Nlri]) -> Iterator[list[Nlri]]:
-    """The list in runs of :data:`BATCH`."""
-    for start in range(0, len(nlris), BATCH):
-        yield nlris[start : start + BATCH]

@@ -11,6 +11,7 @@ import threading
 from asyncio import Future
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import NamedTuple
@@ -18,8 +19,9 @@ from typing import NamedTuple
 from kroute.codec.rtnetlink import MalformedMessage
 from kroute.codec.rtnetlink_route import RouteEvent, effective_metric
 from kroute.drivers.fib.compare import Difference, difference, same, taken_over
+from kroute.drivers.fib.ledger import Ledger, Stray
 from kroute.drivers.fib.monitor import LinkTouched, Monitor, ObjectTouched, RouteTouched
-from kroute.drivers.fib.table import KernelTable, Ledger, Stray
+from kroute.drivers.fib.table import KernelTable
 from kroute.drivers.netlink import Overrun
 from kroute.model.errors import DriverError
 from kroute.model.fib import Nexthop, Nexthops, RouteFailure
@@ -228,11 +230,14 @@ class Writer(threading.Thread):
             case RouteTouched.VACATED:
                 if nlri in ledger.foreign:
                     healed[family][nlri] = want
+            case RouteTouched.ASIDE:
+                if nlri in ledger.aside or nlri in ledger.foreign:
+                    self._compare_by(monotonic() + _SETTLE)
             case RouteTouched.LOST:
                 ledger.installed.pop(nlri, None)
                 if event.added:
                     self._changed_under_our_mark(event, want, healed)
-                elif want is not None:
+                elif want is not None and nlri not in ledger.aside:
                     self.tally.heals += 1
                     healed[family][nlri] = want
 
@@ -292,12 +297,14 @@ class Writer(threading.Thread):
             self._written_meanwhile = None
         with shared.lock:
             desired = dict(shared.desired[family])
-        taken = taken_over(family, table.metric, reading.strays)
-        found = difference(desired, reading, taken)
+        taken = taken_over(family, table.metric, reading.strays, table.table)
+        found = difference(desired, reading, taken, partial(table.place_of, family))
         _keep_recent(found, ledger, meanwhile[family])
         if not self.tally.syncs:
             self.tally.adopted += found.adopted
-        ledger.installed = found.installed
+        ledger.installed, ledger.aside = found.installed, found.aside
+        for place, nlris in found.superseded.items():
+            reading.strays[Stray(table.protocol, place.metric, place.table)] = nlris
         ledger.failed.clear()
         ledger.foreign.clear()
         self._write(family, found.missing)
@@ -308,11 +315,13 @@ class Writer(threading.Thread):
     def _remove_stale(self, family: Family, strays: Mapping[Stray, list[Nlri]]) -> None:
         """What bears our mark and nobody wants; strays only once their place is filled."""
         ledger, desired = self._table.ledgers[family], self._shared.desired[family]
-        stale = [nlri for nlri in list(ledger.installed) if nlri not in desired]
+        stale = [nlri for nlri in ledger.held() if nlri not in desired]
         self._write(family, dict.fromkeys(stale))
+        own = self._table.table, effective_metric(family, self._table.metric)
         for mark, nlris in strays.items():
-            in_place = mark.metric == effective_metric(family, self._table.metric)
-            unfilled = desired if in_place else {*ledger.failed, *ledger.foreign}
+            in_place = (mark.table, mark.metric) == own
+            kept = desired.keys() - ledger.aside.keys() if in_place and ledger.aside else desired
+            unfilled = kept if in_place else {*ledger.failed, *ledger.foreign}
             gone = [nlri for nlri in nlris if nlri not in desired or nlri not in unfilled]
             self._table.remove_strays(family, mark, gone)
 
@@ -360,6 +369,9 @@ def _keep_recent(found: Difference, ledger: Ledger, recent: set[Nlri]) -> None:
         found.installed.pop(nlri, None)
         if (have := ledger.installed.get(nlri)) is not None:
             found.installed[nlri] = have
+        found.aside.pop(nlri, None)
+        if (there := ledger.aside.get(nlri)) is not None:
+            found.aside[nlri] = there
 
 
 def examples(ledgers: Mapping[Family, Ledger]) -> tuple[RouteFailure, ...]:

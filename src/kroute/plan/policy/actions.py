@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from kroute.model.bgp import AsSegment, Attributes, SegmentType
 from kroute.model.communities import Community, CommunityPattern
+from kroute.model.fib import OWN_PLACE, Place
 
 MOST_ASNS = 255
 """ASes that a segment can hold (RFC 4271 §4.3 b)."""
@@ -18,6 +19,7 @@ class Draft(NamedTuple):
     attributes: Attributes
     rules: tuple[str, ...] = ()
     weight: int = 1
+    place: Place = OWN_PLACE
     nexthop: bytes = b""
     """The next hop that a rule has set, if one has."""
     med: bool = False
@@ -28,12 +30,14 @@ class Draft(NamedTuple):
 class Actions:
     """What to set. A next hop has 4 or 16 octets.
 
-    ``prepend`` are the ASes to put in front of the AS path; 0 stands for the one that the path came from.
+    ``place`` has 0 for what it leaves as it is. ``prepend`` are the ASes to put in front of the AS path; 0 stands for
+    the one that the path came from.
     """
 
     local_pref: int | None = None
     med: int | None = None
     weight: int | None = None
+    place: Place = OWN_PLACE
     prepend: tuple[int, ...] = ()
     add: tuple[Community, ...] = ()
     remove: tuple[CommunityPattern, ...] = ()
@@ -46,9 +50,13 @@ class Actions:
             attributes=replace(attributes, **changes) if changes else attributes,
             rules=(*draft.rules, rule),
             weight=draft.weight if self.weight is None else self.weight,
+            place=self._moved(draft.place),
             nexthop=self.nexthop or draft.nexthop,
             med=draft.med or self.med is not None,
         )
+
+    def _moved(self, before: Place) -> Place:
+        return Place(self.place.table or before.table, self.place.metric or before.metric)
 
     def _changes(self, attributes: Attributes) -> dict[str, Any]:
         changes: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kroute.model.bgp import Asn
 from kroute.model.communities import CommunityPattern, parse_community
+from kroute.model.fib import Place
 from kroute.model.net import Family, Prefix, family_of, nlri_of
 from kroute.model.policies import AsPathMatch, Match, PolicyConfig, RuleConfig, SetActions
 from kroute.plan.policy.actions import Actions
@@ -127,6 +128,7 @@ def _actions(wanted: SetActions, names: Mapping[str, str], to: Bound) -> Actions
         local_pref=wanted.local_pref,
         med=wanted.med,
         weight=wanted.weight,
+        place=Place(wanted.table or 0, wanted.metric or 0),
         prepend=() if prepend is None else (prepend.asn or to.prepend,) * prepend.times,
         add=tuple(pattern.exact for pattern in added if pattern.exact is not None),
         remove=_patterns(wanted.communities.remove, names),

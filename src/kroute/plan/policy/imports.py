@@ -151,6 +151,7 @@ def _outcome(
         rules=draft.rules,
         attributes=None if draft.attributes is path.attributes else draft.attributes,
         weight=draft.weight,
+        place=draft.place,
         origin=said.state,
         objection=said.reason,
     )
