@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kroute.drivers.fib.compare import difference, same, taken_over
 from kroute.drivers.fib.ledger import OTHER, Reading, Stray
-from kroute.model.fib import Nexthop, ecmp
+from kroute.model.fib import Nexthop, Nexthops, Place, Placed, ecmp
 from kroute.model.net import Family
 
 A, B = b"\x0a\x00\x00\x01", b"\x0a\x00\x00\x02"
@@ -57,3 +57,26 @@ def test_a_blackhole_differs_from_every_route_with_legs() -> None:
     assert same((), ())
     assert not same((), ONE)
     assert not same((), OTHER)
+
+
+def test_a_route_aside_is_adopted_where_it_is_desired_and_superseded_elsewhere() -> None:
+    here, there = Place(300, 7), Place(400, 201)
+    want = Placed(ONE, here)
+
+    def place_of(legs: Nexthops) -> Place | None:
+        return legs.place if isinstance(legs, Placed) else None
+
+    reading = Reading(own={Q: ONE}, aside={here: {P: ONE, Q: ONE, R: TWO}, there: {P: ONE}})
+    found = difference({P: want, Q: want}, reading, (), place_of)
+    assert found.aside == {P: want, Q: want, R: Placed(TWO, here)}, "R is desired nowhere: it waits"
+    assert found.superseded == {there: [P]}
+    assert (found.missing, found.installed) == ({Q: want}, {Q: OTHER}), "Q has yet to leave home"
+    assert found.adopted == 2
+
+
+def test_a_route_aside_with_other_legs_is_to_be_replaced_there() -> None:
+    here = Place(300, 7)
+    reading = Reading(aside={here: {P: TWO}})
+    found = difference({P: Placed(ONE, here)}, reading, (), lambda _: here)
+    assert found.missing == {P: Placed(ONE, here)}
+    assert found.aside == {P: Placed(OTHER, here)}

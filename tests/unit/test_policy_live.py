@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from kroute.model.bgp import AsSegment, PeerKind, SegmentType
 from kroute.model.fib import Nexthop, Place, Placed, place_of
 from kroute.model.policies import NexthopRule, OriginClass
+from kroute.plan import queries
 from kroute.plan.policy import (
     Acceptance,
     Classes,
@@ -95,6 +96,8 @@ def test_table_and_metric_are_those_of_the_best_path_and_go_with_the_policy():
     node = world(n2=imports(aside))
     (legs,) = {node.routing.rib.loc[V4][n(net)].nexthops for net in NETS}
     assert (legs, place_of(legs)) == (Placed(hop("192.0.2.2"), Place(300, 7)), Place(300, 7))
+    shown = [route for route in queries.routes(node.routing) if route["prefix"] in NETS]
+    assert {(route["table"], route["metric"]) for route in shown} == {(300, 7)}
     node.learn(EDGE, attributes("192.0.2.3", 65003), NETS[0])
     node.flush()
     both = node.routing.rib.loc[V4][n(NETS[0])].nexthops
