@@ -38,6 +38,7 @@ TO_TOR = {
         }
     ],
 }
+ASIDE = {"table": 300, "metric": 40}
 FROM_TOR: dict[str, Any] = {
     "name": "from-tor",
     "rules": [
@@ -98,6 +99,24 @@ def sees(router: Router, prefix: str, **expected: Any) -> None:
     wait_for(holds, 15, f"{prefix} with {expected}: {router.path(prefix)}")
 
 
+def _stands_aside(kroute: Kroute) -> None:
+    """The kernel has the route where the policy puts it, nowhere else, and everybody who is asked says so."""
+    where = f"dev eth0 table {ASIDE['table']} proto 201 metric {ASIDE['metric']}"
+
+    def lines() -> list[str]:
+        shown = kroute.where.ip(f"-4 -o route show table all {NET}")
+        return [" ".join(line.split()) for line in shown.splitlines()]
+
+    wait_for(lambda: [where in line for line in lines()] == [True], 15, f"{NET} {where}: {lines()}")
+    rows = [row for row in kroute.ask("fib") if row["prefix"] == NET]
+    assert [(r["table"], r["metric"], r["installed"], r["note"]) for r in rows] == [
+        (ASIDE["table"], ASIDE["metric"], True, "")
+    ]
+    told = kroute.run("why", NET, "--socket", str(kroute.socket)).stdout
+    assert "as import policy says in table 300 metric 40" in told
+    assert "the kernel has it" in told
+
+
 def test_routers_see_what_policies_set_and_follow_their_changes_in_the_same_session(
     site: Site,
 ) -> None:
@@ -127,14 +146,14 @@ def test_routers_see_what_policies_set_and_follow_their_changes_in_the_same_sess
         "then": "reject",
         "reason": "drained by hand",
     }
-    lower = [{**rule, "set": {"localPref": 50, "med": 8}} for rule in FROM_TOR["rules"]]
+    lower = [{**rule, "set": {"localPref": 50, "med": 8, **ASIDE}} for rule in FROM_TOR["rules"]]
     plain = {"name": "to-tor", "rules": [{"name": "pods", "set": {"med": 60}, "then": "accept"}]}
     kroute.configure(policies(plain, {"name": "from-tor", "rules": [drain, *lower]}))
 
     sees(tor, POD4, as_path=str(CLUSTER), med="60", community="", large_community="")
     sees(edge, NET, local_pref=50, med=8, community="65001:1")
     sees(edge, DRAINED)
-    kroute.has(NET)
+    _stands_aside(kroute)
     (rejected,) = kroute.ask("rib-in", peer="tor", rejected="1")
     assert (rejected["prefix"], rejected["rules"]) == (DRAINED, ["from-tor/drained"])
     assert rejected["reason"] == "rejected by rule from-tor/drained: drained by hand"
