@@ -11,7 +11,7 @@ from kroute.plan.policy import TAKE_ALL, ImportRules
 class AdjRibIn:
     """What one peer has announced."""
 
-    __slots__ = ("is_plain", "limit", "over", "rules", "source", "stale", "tables")
+    __slots__ = ("is_plain", "is_sieved", "limit", "over", "rules", "source", "stale", "tables")
 
     def __init__(
         self, peer: Peer | None, rules: ImportRules = TAKE_ALL, *, seeded: bool = False
@@ -20,6 +20,8 @@ class AdjRibIn:
         self.rules = rules
         self.is_plain = rules.is_plain
         """Whether no stage of the import pipeline looks at this peer's paths (see :meth:`Rib.take_over`)."""
+        self.is_sieved = False
+        """Whether only the origin check does, which has nothing to say of nearly all prefixes."""
         self.limit = peer.max_prefixes if peer else 1 << 32
         self.tables: dict[Family, dict[Nlri, Path]] = {f: {} for f in Family}
         self.stale: dict[Family, set[Nlri]] = {}

@@ -98,7 +98,7 @@ class Rib:
             self._rejudge(path)
         if len(table) + len(nlris) > rib.limit:
             nlris = self._within_limit(rib, family, nlris)
-        if rib.is_plain:
+        if rib.is_plain or (rib.is_sieved and not self.origin_check.related(family, nlris)):
             self._enter(rib, family, path, nlris)
         else:
             self._admit(rib, family, path, nlris)
@@ -346,8 +346,9 @@ class Rib:
 
     def take_over(self, rib: AdjRibIn) -> None:
         """See whether a peer's paths can stay on the fast road, past the import pipeline."""
-        peer = rib.source.peer
-        rib.is_plain = rib.rules.is_plain and not (peer and self.origin_check.applies(peer))
+        peer, unruled = rib.source.peer, rib.rules.is_plain
+        rib.is_sieved = unruled and peer is not None and self.origin_check.applies(peer)
+        rib.is_plain = unruled and not rib.is_sieved
 
     def revisit(self, rib: AdjRibIn) -> None:
         """What is known of a peer itself changed: judge all its paths and decide all its prefixes again."""
