@@ -6,7 +6,7 @@ link with us, 192.0.2.1 and 2001:db8::1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -190,7 +190,7 @@ class Checked:
         assert peer.name in self.peers
         return self.verdicts.get((family, nlri), UNASKED)
 
-    def related(self, family: Family, nlris: Iterable[Nlri]) -> list[Nlri]:
+    def related(self, family: Family, nlris: Collection[Nlri]) -> list[Nlri]:
         return [nlri for nlri in nlris if (family, nlri) in self.verdicts]
 
     def differs(self, before: OriginCheck) -> Unequal | None:

@@ -18,7 +18,7 @@ again when the node comes. Before the inventory has been listed whole, nothing i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -169,7 +169,7 @@ class Origins:
 
     # --- judging -----------------------------------------------------------------------------------------
 
-    def related(self, family: Family, nlris: Iterable[Nlri]) -> list[Nlri]:
+    def related(self, family: Family, nlris: Collection[Nlri]) -> list[Nlri]:
         """Those prefixes that may be anything but unknown: nearly none of a full table."""
         return self._related[family].related(nlris)
 

@@ -7,8 +7,9 @@ which the interpreter does at the speed of C; only what is left is looked up.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from kroute.model.net import Nlri
@@ -16,6 +17,7 @@ from kroute.model.net import Nlri
 HEAD: Final = slice(1, 3)
 """The octets of an NLRI that the sieve looks at: the address' first two, or as many as the prefix has."""
 HEAD_BITS: Final = 16
+_head: Final = itemgetter(HEAD)
 _WHOLE: Final = bytes((HEAD_BITS,))
 
 
@@ -78,9 +80,11 @@ class Ranges:
                 return None  # beyond it; else one of its own address that is shorter
         return None
 
-    def related(self, nlris: Iterable[Nlri]) -> list[Nlri]:
+    def related(self, nlris: Collection[Nlri]) -> list[Nlri]:
         """Those prefixes that are equal to, part of or around one of these."""
         heads = self._heads
+        if heads.isdisjoint(map(_head, nlris)):
+            return []
         return [
             nlri
             for nlri in nlris

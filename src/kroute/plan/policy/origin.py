@@ -10,7 +10,7 @@ It judges again what :meth:`~OriginCheck.differs` names, of the stored announcem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kroute.model.bgp import Attributes, Peer
@@ -49,7 +49,7 @@ class OriginCheck(Protocol):
     def applies(self, peer: Peer) -> bool:
         """Whether paths of a peer are checked at all."""
 
-    def related(self, family: Family, nlris: Iterable[Nlri]) -> Sequence[Nlri]:
+    def related(self, family: Family, nlris: Collection[Nlri]) -> Sequence[Nlri]:
         """The prefixes that may be anything but unknown. Asked of whole tables: nanoseconds count."""
 
     def judge(
@@ -68,7 +68,7 @@ class Unchecked:
         """No peer."""
         return False
 
-    def related(self, family: Family, nlris: Iterable[Nlri]) -> Sequence[Nlri]:
+    def related(self, family: Family, nlris: Collection[Nlri]) -> Sequence[Nlri]:
         """None of them."""
         return ()
 
