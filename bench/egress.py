@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from harness.bed import LOCAL, peer_addresses
+from harness.bed import peer_addresses
 from harness.figures import Complain, Row, Series, alternate, plain, row
 from harness.proc import cpu_seconds, pss_mib, settle
 from harness.reflectors import REFLECTOR, ReflectingBird, ReflectingFrr, ReflectingKroute, scene
-from harness.subjects import ASN, Base, Kroute, node, write_nodes
+from harness.subjects import ASN, Base, Kroute
 from harness.wire import FEEDER, FEEDER_ASN, attributes, packed
 
 TABLE = 10_000
@@ -49,15 +50,16 @@ def reflect(kind: type[Base]) -> float:
 
 
 def originate(memory: Series) -> float:
-    """10 000 podCIDRs appear in the inventory: seconds from the first UPDATE at any peer until the last has all."""
+    """A service of 10 000 prefixes is configured: seconds from the first UPDATE at any peer until the last has all."""
     settle()
-    cidrs = [f"10.{128 + (i >> 8)}.{i & 255}.0/24" for i in range(TABLE)]
+    prefixes = [f"10.{128 + (i >> 8)}.{i & 255}.0/24" for i in range(TABLE)]
     with scene(External, peer_addresses(PEERS)) as (subject, farm):
         pids = subject.where.pids()
         before = pss_mib(pids)
         for session in farm.up.values():
             session.reset()
-        write_nodes(subject.folder / "nodes.json", [node("n1", LOCAL, *cidrs)])
+        config = subject.config() | {"services": {"static": [{"name": "s", "prefixes": prefixes}]}}
+        (subject.folder / "kroute.yaml").write_text(json.dumps(config))
         sessions = list(farm.up.values())
         farm.run(lambda: all(s.prefixes >= TABLE for s in sessions), LIMIT, 0.01)
         memory.values.append(pss_mib(pids) - before)
