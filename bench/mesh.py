@@ -205,7 +205,6 @@ def _join(kind: str, more: Figures) -> float:
     with Bed() as bed:
         mesh = Mesh(bed, kind, NODES + 1)
         mesh.converge(list(range(1, NODES + 1)), NODES)
-        time.sleep(1.0)
         settle()
         times = mesh.converge([NODES + 1], NODES + 1)
         if kind == "kroute":

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from statistics import median
 from struct import pack
 
+from harness.figures import measured
 from kroute.model.bgp import Attributes
 from kroute.model.net import Family, Nlri
 from kroute.plan import plan
@@ -92,17 +92,7 @@ def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
         "origin/leak/100k": ("routes/s", lambda: learned(check, leak)),
         "origin/node-joins/5000": ("ms", joined),
     }
-    for name, (unit, measure) in wanted.items():
-        if only in name:
-            found = [measure() for _ in range(runs)]
-            yield {
-                "id": name,
-                "value": round(median(found), 3),
-                "unit": unit,
-                "ratio": {},
-                "spread": [round(min(found), 3), round(max(found), 3)],
-                "runs": runs,
-            }
+    yield from measured(wanted, only, runs)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from statistics import median
 from struct import pack
 
+from harness.figures import measured
 from kroute.codec.config import parse_config
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, PeerName, SegmentType
 from kroute.model.config import Config
@@ -191,17 +191,7 @@ def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
         "policy/import-change/100k": ("ms", lambda: changed_policy(prefixes, PACKED)),
         "policy/import-change/distinct/100k": ("ms", lambda: changed_policy(prefixes, 1)),
     }
-    for name, (unit, measure) in wanted.items():
-        if only in name:
-            found = [measure() for _ in range(runs)]
-            yield {
-                "id": name,
-                "value": round(median(found), 3),
-                "unit": unit,
-                "ratio": {},
-                "spread": [round(min(found), 3), round(max(found), 3)],
-                "runs": runs,
-            }
+    yield from measured(wanted, only, runs)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,15 @@ def plain(name: str, unit: str, values: Sequence[float], note: str = "") -> Row:
 Measure = Callable[[], float]
 Complain = Callable[[str, Exception], None]
 """Takes what failed and why; the bench goes on."""
+
+
+def measured(
+    wanted: Mapping[str, tuple[str, Callable[[], float]]], only: str, runs: int
+) -> Iterator[Row]:
+    """A row for each measurement whose id contains ``only``; ``wanted``: unit and what measures, by id."""
+    for name, (unit, measure) in wanted.items():
+        if only in name:
+            yield plain(name, unit, [measure() for _ in range(runs)])
 
 
 def alternate(

@@ -60,8 +60,13 @@ def _translate(file: str) -> int:
         found = translate(read_deployment(Path(file).read_text(), file))
         text = yaml.safe_dump(found.document, sort_keys=False)
         parse_config(text, "the translation")
-    except (OSError, UnicodeDecodeError, InputError, ConfigError) as error:
-        print(f"{file}: {error}", file=sys.stderr)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return NO
+    except (OSError, UnicodeDecodeError) as error:
+        print(
+            f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr
+        )
         return NO
     print(f"# kroute's configuration, translated from {file}\n#")
     for note in found.notes:
