@@ -2,15 +2,22 @@
 
 A cold start of one node: it plans, sets up its sessions' parameters, hears two prefixes from every other node, and
 decides. No process, no socket, no kernel: what grows with the cluster is the node's own work, and this is how it grows.
+And ``kroute plan`` as people run it, which plays every node of the cluster twice.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
+from harness.figures import Row, plain
+from harness.subjects import node, write_nodes
 from kroute.daemon.rehearsal.cluster import ALL_ON_LINK
 from kroute.daemon.rehearsal.stage import Block, Stage, Voice
 from kroute.model.bgp import Attributes, PeerName
@@ -21,6 +28,10 @@ from kroute.model.node import Node
 from plan import cluster, timed
 
 SIZES = (250, 500, 1_000)
+REHEARSED = (50, 100, 250, 500, 1_000)
+"""Nodes whose whole cluster is played; the work grows with sessions times routes."""
+ONCE = 500
+"""From so many nodes on one run is enough: it takes half a minute and more."""
 
 
 def cold_start(count: int) -> float:
@@ -49,23 +60,53 @@ def _voice(node: Node) -> Voice:
     )
 
 
-def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
-    """``cluster/cold-start/…`` in ms, and per node of the cluster in µs: nothing worse than linear."""
+def rehearsal(count: int) -> float:
+    """Seconds that ``kroute plan`` takes to say what becomes of a full mesh of so many that gets three reflectors."""
+    nodes = [
+        node(f"n{i}", f"10.1.{i >> 8}.{i & 255}", f"10.{64 + (i >> 8)}.{i & 255}.0/24")
+        for i in range(1, count + 1)
+    ]
+    after = {
+        "peering": {"topology": "routeReflector", "routeReflector": {"nodes": ["n1", "n2", "n3"]}}
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_nodes(folder / "nodes.json", nodes)
+        (folder / "before.yaml").write_text("{}")
+        (folder / "after.yaml").write_text(json.dumps(after))
+        program = Path(sys.executable).with_name("kroute")
+        files = (
+            "--objects",
+            "nodes.json",
+            "--from-config",
+            "before.yaml",
+            "--config",
+            "after.yaml",
+        )
+        command = [str(program), "plan", "--all", *files]
+
+        def play() -> None:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode in (1, 4), done.stderr
+
+        return timed(play)
+
+
+def rows(only: str = "", runs: int = 5) -> Iterator[Row]:
+    """``cluster/cold-start/…`` in ms, and per node of the cluster in µs; ``cluster/rehearsal/…`` in s."""
     for count in SIZES:
         name = f"cluster/cold-start/{count}"
-        if only not in name:
-            continue
-        found = [cold_start(count) * 1e3 for _ in range(runs)]
-        yield {
-            "id": name,
-            "value": round(median(found), 3),
-            "unit": "ms",
-            "ratio": {},
-            "spread": [round(min(found), 3), round(max(found), 3)],
-            "runs": runs,
-            "note": f"one node of a full mesh plans and hears all; {median(found) / count * 1e3:.0f} µs for each "
-            "other node; simulated, without sockets and kernel",
-        }
+        if only in name:
+            found = [cold_start(count) * 1e3 for _ in range(runs)]
+            each = median(found) / count * 1e3
+            note = f"one node of a full mesh plans and hears all; {each:.0f} µs for each other node; simulated"
+            yield plain(name, "ms", found, note)
+    for count in REHEARSED:
+        name = f"cluster/rehearsal/{count}"
+        if only in name:
+            note = "kroute plan --all: a full mesh gets three reflectors"
+            times = 1 if count >= ONCE else runs
+            yield plain(name, "s", [rehearsal(count) for _ in range(times)], note)
 
 
 if __name__ == "__main__":
