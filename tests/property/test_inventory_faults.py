@@ -18,7 +18,7 @@ from kroute.model.config import KubernetesInventory
 from support.fakekube import Failure, FakeKube
 from support.inventory import Told, following, kubeconfig, node_object
 
-HASTY = Patience(connect=1, answer=1, silence=1, first_pause=0.01, longest_pause=0.05)
+HASTY = Patience(connect=10, answer=10, silence=1, first_pause=0.01, longest_pause=0.05)
 NUMBERS = st.integers(1, 5)
 Step = tuple[str, int]
 

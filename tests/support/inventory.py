@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from kroute.drivers.inventory import InventoryDriver
+from kroute.drivers.inventory.api import Patience
 from kroute.model.inventory import (
     Fresh,
     InventoryEvent,
@@ -31,6 +32,10 @@ from kroute.model.problem import Problem
 from kroute.model.service import EndpointSlice, Service
 
 DEADLINE = 20.0
+PROMPT = Patience(connect=10, answer=10, silence=60, first_pause=0.02, longest_pause=0.1)
+"""Tries again at once, but never takes a busy machine for a dead server."""
+HASTY = Patience(connect=10, answer=10, silence=1, first_pause=0.02, longest_pause=0.1)
+"""For tests whose matter is a server that falls silent, and for no others."""
 
 
 def node_object(number: int, **labels: str) -> dict[str, Any]:

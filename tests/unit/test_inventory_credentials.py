@@ -16,15 +16,13 @@ from hypothesis import strategies as st
 from urllib3.exceptions import InsecureRequestWarning
 
 from kroute.drivers.inventory import credentials
-from kroute.drivers.inventory.api import Api, ApiError, Patience
+from kroute.drivers.inventory.api import Api, ApiError
 from kroute.drivers.inventory.credentials import find_access, read_kubeconfig
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.model.config import KubernetesInventory
 from kroute.model.errors import InputError
 from support.fakekube import FakeKube
-from support.inventory import following, kubeconfig, node_object
-
-HASTY = Patience(connect=1, answer=1, silence=1, first_pause=0.02, longest_pause=0.1)
+from support.inventory import PROMPT, following, kubeconfig, node_object
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 def nodes_seen(path: str) -> list[str]:
     """Names of the nodes that a kubeconfig leads to."""
-    answer = Api(lambda: read_kubeconfig(Path(path)), HASTY).get("/api/v1/nodes", {})
+    answer = Api(lambda: read_kubeconfig(Path(path)), PROMPT).get("/api/v1/nodes", {})
     return [item["metadata"]["name"] for item in answer["items"]]
 
 
@@ -172,7 +170,7 @@ async def test_a_replaced_client_certificate_is_used_after_the_next_failure(
     ca = {"certificate-authority": authority.path("ca.crt")}
     with FakeKube(tls=authority.server(ask_client=True)) as kube:
         path = kubeconfig(tmp_path / "kc", kube.url, user, **ca)
-        driver = KubernetesInventoryDriver(KubernetesInventory(kubeconfig=path), HASTY)
+        driver = KubernetesInventoryDriver(KubernetesInventory(kubeconfig=path), PROMPT)
         async with following(driver) as told:
             await told.until(lambda t: t.stale)
             (tmp_path / "c.key").write_bytes((authority.folder / "client.key").read_bytes())
@@ -188,7 +186,7 @@ def test_the_service_account_of_the_pod_is_used_inside_a_cluster(
     with FakeKube(tls=authority.server(), tokens=["account"]) as kube:
         outside.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         outside.setenv("KUBERNETES_SERVICE_PORT", str(kube.port))
-        answer = Api(lambda: find_access(""), HASTY).get("/api/v1/nodes", {})
+        answer = Api(lambda: find_access(""), PROMPT).get("/api/v1/nodes", {})
         assert answer["kind"] == "NodeList"
 
 

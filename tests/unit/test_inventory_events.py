@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kroute.drivers.inventory.api import Api, Patience
+from kroute.drivers.inventory.api import Api
 from kroute.drivers.inventory.credentials import find_access
 from kroute.drivers.inventory.events import EventWriter
 from kroute.model.problem import Problem
 from support.fakekube import Failure, FakeKube
-from support.inventory import kubeconfig
+from support.inventory import PROMPT, kubeconfig
 
 PODS = Problem(object="node/n1", field="spec.podCIDRs", reason="10.0.0.0/9 is too wide")
 LEAK = Problem(object="peer/tor", field="origin", reason="100000 prefixes refused")
@@ -33,7 +33,7 @@ class Writer:
     def __init__(self, kube: FakeKube, tmp_path: Path, me: str = "n1") -> None:
         path = kubeconfig(tmp_path / "kubeconfig", kube.url)
         self.problems: tuple[Problem, ...] = ()
-        api = Api(lambda: find_access(path), Patience(connect=1, answer=1))
+        api = Api(lambda: find_access(path), PROMPT)
         self.writer = EventWriter(api, me, lambda: self.problems, {"n1": "uid-1"}.get, print)
 
     def round(self, *problems: Problem) -> Any:
@@ -117,7 +117,7 @@ async def test_that_events_are_forbidden_is_itself_a_problem_until_they_are_not(
     monkeypatch.setattr("kroute.drivers.inventory.events.ROUND", 0.02)
     told: list[tuple[Problem, ...]] = []
     path = kubeconfig(tmp_path / "kubeconfig", kube.url)
-    api = Api(lambda: find_access(path), Patience(connect=1, answer=1))
+    api = Api(lambda: find_access(path), PROMPT)
     news = asyncio.Event()
 
     def report(problems: tuple[Problem, ...]) -> None:

@@ -12,11 +12,17 @@ import pytest
 from kroute.drivers.inventory.api import Patience
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.model.config import KubernetesInventory
-from kroute.model.inventory import Stale
+from kroute.model.inventory import Fresh, Listed, Stale
 from support.fakekube import Failure, FakeKube
-from support.inventory import Told, eventually, following, kubeconfig, node_object
-
-HASTY = Patience(connect=1, answer=1, silence=1, first_pause=0.02, longest_pause=0.1)
+from support.inventory import (
+    HASTY,
+    PROMPT,
+    Told,
+    eventually,
+    following,
+    kubeconfig,
+    node_object,
+)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def kube() -> Iterator[FakeKube]:
 async def driver(
     kube: FakeKube,
     tmp_path: Path,
-    patience: Patience = HASTY,
+    patience: Patience = PROMPT,
     selector: str = "",
     me: str = "",
 ) -> AsyncIterator[Told]:
@@ -158,18 +164,17 @@ async def test_an_api_server_that_goes_and_returns_is_told_and_takes_nothing_alo
 async def test_a_server_that_is_back_and_has_nothing_to_say_counts_as_back(
     kube: FakeKube, tmp_path: Path
 ):
-    async with driver(kube, tmp_path) as told:
+    async with driver(kube, tmp_path, HASTY) as told:
         await told.until(three)
         kube.stop()
         await told.until(lambda t: t.stale)
         kube.bookmarks = False
         kube.start()
-        await told.until(lambda t: t.stale is None)
-        assert told.lists == 1
-        seen = len(told.events)
         # Such silence cannot be told from that of a dead connection: everything is listed anew, and that is all.
-        await told.until(lambda t: t.lists == 2)
-        assert not any(isinstance(event, Stale) for event in told.events[seen:])
+        await told.until(lambda t: t.lists == 2 and t.stale is None)
+        back = next(n for n, event in enumerate(told.events) if isinstance(event, Fresh))
+        assert sum(isinstance(event, Listed) for event in told.events[:back]) == 1
+        assert not any(isinstance(event, Stale) for event in told.events[back:])
 
 
 async def test_an_outage_is_told_once_not_at_each_attempt(kube: FakeKube, tmp_path: Path):
@@ -195,7 +200,7 @@ async def test_an_api_server_that_is_not_there_at_start_is_told_and_waited_for(t
 
 
 async def test_a_half_open_connection_is_given_up_after_silence(kube: FakeKube, tmp_path: Path):
-    async with driver(kube, tmp_path) as told:
+    async with driver(kube, tmp_path, HASTY) as told:
         await told.until(three)
         count = len(kube.requests)
         kube.talking.clear()
@@ -224,7 +229,7 @@ async def test_an_expired_token_is_read_again(tmp_path: Path):
         kube.put(node_object(1))
         path = kubeconfig(tmp_path / "kubeconfig", kube.url, {"tokenFile": "token"})
         config = KubernetesInventory(kubeconfig=path)
-        async with following(KubernetesInventoryDriver(config, HASTY)) as told:
+        async with following(KubernetesInventoryDriver(config, PROMPT)) as told:
             await told.until(lambda t: t.names() == ["n1"])
             kube.tokens = {"new"}
             kube.drop()
@@ -272,7 +277,7 @@ async def test_a_server_that_does_not_know_initial_events_is_listed_after_silenc
     kube: FakeKube, tmp_path: Path
 ):
     kube.ignores_initial_events = True
-    async with driver(kube, tmp_path) as told:
+    async with driver(kube, tmp_path, HASTY) as told:
         await told.until(three)
         assert kube.lists()
 
@@ -300,7 +305,7 @@ async def test_pages_that_expire_while_they_are_read_are_read_anew(kube: FakeKub
 async def test_an_etcd_restored_from_a_backup_is_noticed_by_its_silence(
     kube: FakeKube, tmp_path: Path
 ):
-    async with driver(kube, tmp_path) as told:
+    async with driver(kube, tmp_path, HASTY) as told:
         await told.until(three)
         for _ in range(30):
             kube.put(node_object(4))

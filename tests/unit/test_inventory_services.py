@@ -10,16 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from kroute.drivers.inventory.api import Patience
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.drivers.inventory.static import StaticInventoryDriver
 from kroute.model.config import KubernetesInventory
 from kroute.model.inventory import SERVICES, SLICES
 from support.fakekube import Failure, FakeKube
-from support.inventory import Told, following, kubeconfig, node_object
+from support.inventory import PROMPT, Told, following, kubeconfig, node_object
 from support.services import endpoint, service_object, slice_object
-
-HASTY = Patience(connect=1, answer=1, silence=1, first_pause=0.02, longest_pause=0.1)
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def kube() -> Iterator[FakeKube]:
 @asynccontextmanager
 async def driver(kube: FakeKube, tmp_path: Path, *, services: bool = True) -> AsyncIterator[Told]:
     config = KubernetesInventory(kubeconfig=kubeconfig(tmp_path / "kubeconfig", kube.url))
-    async with following(KubernetesInventoryDriver(config, HASTY, services=services)) as told:
+    async with following(KubernetesInventoryDriver(config, PROMPT, services=services)) as told:
         yield told
 
 

@@ -11,15 +11,13 @@ from typing import Any
 import pytest
 
 from kroute.daemon.keyring import Keyring
-from kroute.drivers.inventory.api import Patience
 from kroute.drivers.inventory.secrets import KubernetesSecrets
 from kroute.model.errors import DriverError
 from kroute.model.session_keys import SecretKey
 from support.fakekube import Failure, FakeKube
-from support.inventory import kubeconfig
+from support.inventory import PROMPT, kubeconfig
 from support.netns import until
 
-HASTY = Patience(connect=1, answer=1, silence=1, first_pause=0.02, longest_pause=0.1)
 KEY = SecretKey(namespace="kube-system", name="bgp", key="tor")
 
 
@@ -38,7 +36,7 @@ def kube() -> Iterator[FakeKube]:
 @pytest.fixture
 async def secrets(kube: FakeKube, tmp_path: Path) -> AsyncIterator[KubernetesSecrets]:
     path = kubeconfig(tmp_path / "kubeconfig", kube.url)
-    found = KubernetesSecrets(path, lambda: None, HASTY)
+    found = KubernetesSecrets(path, lambda: None, PROMPT)
     yield found
     found.close()
 
@@ -100,7 +98,7 @@ async def test_an_api_server_that_refuses_is_told_of_and_asked_again(
 
 
 async def test_without_any_api_server_the_key_is_missing(tmp_path: Path) -> None:
-    secrets = KubernetesSecrets(str(tmp_path / "nothing"), lambda: None, HASTY)
+    secrets = KubernetesSecrets(str(tmp_path / "nothing"), lambda: None, PROMPT)
     secrets.follow([KEY])
     await reads(secrets, "cannot be read")
     secrets.close()
