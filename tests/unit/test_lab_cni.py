@@ -104,8 +104,8 @@ def test_no_conflist_means_no_network_yet():
     ("image", "program"),
     [
         ("localhost/kroute:dev", "kroute"),
-        ("ghcr.io/x/kroute@sha256:0", "kroute"),
-        ("quay.io/frrouting/frr:9.1.0", "/usr/lib/frr/zebra"),
+        ("registry.example/x/kroute@sha256:0", "kroute"),
+        ("registry.example/frrouting/frr:9.1.0", "/usr/lib/frr/zebra"),
         ("frrouting/frr:v8.4.0", "/usr/lib/frr/zebra"),
         ("pierky/bird:2.0", "bird"),
         ("jauderho/gobgp:v3", "gobgpd"),
