@@ -49,11 +49,11 @@ def reflect(kind: type[Base]) -> float:
         return max(s.last for s in others) - begun
 
 
-def originate(memory: Series) -> float:
+def originate(count: int, memory: Series) -> float:
     """A service of 10 000 prefixes is configured: seconds from the first UPDATE at any peer until the last has all."""
     settle()
     prefixes = [f"10.{128 + (i >> 8)}.{i & 255}.0/24" for i in range(TABLE)]
-    with scene(External, peer_addresses(PEERS)) as (subject, farm):
+    with scene(External, peer_addresses(count)) as (subject, farm):
         pids = subject.where.pids()
         before = pss_mib(pids)
         for session in farm.up.values():
@@ -91,17 +91,19 @@ def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False
         found = row(name, "ms", series, note=note)
         if found:
             yield found
-    if wanted(name := f"egress/originate/{PEERS}"):
-        memory = Series()
-        series = alternate(
-            {"kroute": lambda: originate(memory) * 1e3},
-            runs,
-            lambda s, e: complain(f"{name}: {s}", e),
-        )
-        if series:
-            note = "10 000 own prefixes, from the first UPDATE at any peer until all have all"
-            yield plain(name, "ms", series["kroute"].values, note)
-            yield plain(f"{name}/memory", "MiB", memory.values, "growth of PSS meanwhile")
+    for count in (1, PEERS):
+        if wanted(name := f"egress/originate/{count}"):
+            memory = Series()
+            series = alternate(
+                {"kroute": lambda c=count, m=memory: originate(c, m) * 1e3},
+                runs,
+                lambda s, e, n=name: complain(f"{n}: {s}", e),
+            )
+            if series:
+                note = "10 000 own prefixes, from the first UPDATE at any peer until all have all"
+                yield plain(name, "ms", series["kroute"].values, note)
+                note = "growth of PSS meanwhile: the table itself, and what more peers add to it"
+                yield plain(f"{name}/memory", "MiB", memory.values, note)
     for count in IDLE:
         if wanted(name := f"idle/{count}"):
             series = alternate(
