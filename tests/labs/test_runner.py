@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,7 +153,7 @@ def test_down_removes_all_after_the_runner_was_killed_on_its_way_up(lab):
     child = subprocess.Popen(
         [*TOOL, "up", str(HERE / "bird-frr"), "--backend", "netns"], stdout=subprocess.DEVNULL
     )
-    for _ in attempts(10.0, pause=0.01):
+    for _ in attempts(60.0, pause=0.01):
         if state.namespaces(LAB):
             break
     child.kill()
@@ -163,19 +164,22 @@ def test_down_removes_all_after_the_runner_was_killed_on_its_way_up(lab):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_takes_its_lab_down_itself(lab, number):
+def test_an_interrupted_run_takes_its_lab_down_itself(lab, tmp_path, number):
+    folder = shutil.copytree(HERE / "bird-frr", tmp_path / "bird-frr")
+    never = 'checks: [{description: never, node: r1, command: "false", wait: 300}]'
+    (folder / "checks.yml").write_text(never)
     child = subprocess.Popen(
-        [*TOOL, "run", str(HERE / "bird-frr"), "--backend", "netns"],
+        [*TOOL, "run", str(folder), "--backend", "netns"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in attempts(10.0, pause=0.05):
+    for _ in attempts(60.0, pause=0.05):
         there = state.load(LAB)
         if there is not None and there.ready:
             break
     child.send_signal(number)
-    _, complained = child.communicate(timeout=30)
+    _, complained = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "interrupted" in complained
     assert left_over(LAB) == []
