@@ -11,7 +11,7 @@ from typing import Any
 from kroute.drivers.fib import Fib
 from kroute.model.fib import Nexthop, Nexthops, ecmp
 from kroute.model.net import Family, Nlri, nlri_of
-from support.netns import Lab, Namespace, until
+from support.netns import SLACK, Lab, Namespace, until
 
 V4, V6 = Family.IPV4, Family.IPV6
 Changes = dict[Nlri, Nexthops | None]
@@ -47,7 +47,7 @@ class Router:
         fib = Fib(netns=self.ns.path, **options)
         fib.start()
         try:
-            await asyncio.wait_for(fib.quiesced(), 10)
+            await asyncio.wait_for(fib.quiesced(), 10 * SLACK)
             yield fib
         finally:
             fib.close()
@@ -62,7 +62,7 @@ def many(count: int, via: Nexthops | None) -> Changes:
 
 
 async def rests(fib: Fib) -> None:
-    await asyncio.wait_for(fib.quiesced(), 20)
+    await asyncio.wait_for(fib.quiesced(), 20 * SLACK)
 
 
 async def eventually(predicate: Callable[[], Any | Awaitable[Any]], what: str) -> None:

@@ -31,7 +31,7 @@ from kroute.model.node import Node
 from kroute.model.problem import Problem
 from kroute.model.service import EndpointSlice, Service
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 PROMPT = Patience(connect=10, answer=10, silence=60, first_pause=0.02, longest_pause=0.1)
 """Tries again at once, but never takes a busy machine for a dead server."""
 HASTY = Patience(connect=10, answer=10, silence=1, first_pause=0.02, longest_pause=0.1)
