@@ -340,7 +340,7 @@ def test_a_damaged_store_is_set_aside_and_rebuilt_from_the_node(node):
     clean(node, again)
 
 
-def test_a_disk_that_cannot_be_written_refuses_attaches_and_leaves_nothing(node, monkeypatch):
+def test_c15_a_disk_that_cannot_be_written_refuses_attaches_and_leaves_nothing(node, monkeypatch):
     pod, core = node.pod("a"), node.core()
     real = core.store._db
 

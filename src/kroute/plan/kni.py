@@ -30,6 +30,8 @@ PRIMARY = "eth0"
 MULTI_NETWORK = "kni.io/multi-network"
 NPWG_NETWORKS = "k8s.v1.cni.cncf.io/networks"
 ANNOUNCE = "kroute.io/announce"
+OVERLAY = "none"
+"""Pods are reached by plain routes: kroute encapsulates nothing."""
 _POD_LABEL = "io.kubernetes.pod."
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[^\s/:]{1,15}\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
@@ -286,6 +288,7 @@ def nodes_reply(facts: NodeFacts) -> NodesReply:
         "exhausted": ",".join(exhausted),
         "bgpSessions": sessions,
         "routes": f"{facts.routes_installed}/{facts.routes_desired}",
+        "overlay": OVERLAY,
         "problem": facts.problem,
     }
     own = Network(name=facts.network, ready=not reasons, extradata=extradata)

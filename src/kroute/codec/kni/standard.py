@@ -11,6 +11,8 @@ from kroute.codec.kni.wire import put_bytes, put_varint, walk
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+"""HealthCheckResponse.ServingStatus; SERVICE_UNKNOWN is for Watch only."""
 _FILE = "kni.proto"
 _NOT_FOUND = 5
 _BY_NAME, _BY_SYMBOL, _LIST = 3, 4, 7
@@ -27,9 +29,9 @@ def health_service(request: bytes) -> str:
     )
 
 
-def health_reply(serving: bool) -> bytes:
-    """HealthCheckResponse: SERVING (1) or NOT_SERVING (2)."""
-    return bytes((0x08, 1 if serving else 2))
+def health_reply(status: int) -> bytes:
+    """HealthCheckResponse with a ServingStatus."""
+    return bytes((0x08, status))
 
 
 def reflect(request: bytes) -> bytes:

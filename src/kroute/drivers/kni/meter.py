@@ -47,3 +47,8 @@ class Meter:
             self.durations.setdefault((method, how), Histogram()).add(seconds)
             if error:
                 self.errors[method, error] += 1
+
+    def refuse(self, method: str, code: str) -> None:
+        """A call was refused before it began."""
+        with self._mutex:
+            self.errors[method, code] += 1

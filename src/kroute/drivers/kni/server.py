@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 import grpc
 
-from kroute.codec.kni import standard
+from kroute.codec.kni import methods, standard
 from kroute.codec.kni.methods import METHODS, Ask, Method, read
 from kroute.codec.kni.wire import MalformedMessage, encode
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.door import Door
 from kroute.drivers.kni.gc import Finding
 from kroute.drivers.kni.meter import Meter
+from kroute.drivers.kni.porter import Porter
 from kroute.model.errors import DriverError
 from kroute.model.kni import Empty, Generation, KniError, PodReply, Refusal
 
@@ -30,7 +33,10 @@ log = logging.getLogger(__name__)
 COLLECT = "/kroute.Kni/Collect"
 """A method of ours: garbage collection on demand. :data:`DRY_RUN` or nothing goes in, a JSON list comes out."""
 DRY_RUN = b"dry-run"
-WORKERS, QUERY_WORKERS = 32, 4
+WORKERS = 32
+"""Calls at work at once, besides queries."""
+THREADS = 128
+"""Threads there may be, for queries and for the rest; made when needed, which is while messages do not come."""
 LONGEST_MESSAGE = 4 << 20
 """Octets of a request; a pod's labels and annotations are at most 256 KiB each."""
 _OPTIONS = (
@@ -63,8 +69,10 @@ class KniServer(grpc.GenericRpcHandler):
         self._meter = meter
         self._forced = forced
         self._doors: list[Door] = []
-        self._work = ThreadPoolExecutor(WORKERS, thread_name_prefix="kni")
-        self._queries = ThreadPoolExecutor(QUERY_WORKERS, thread_name_prefix="kni-query")
+        self._slots = threading.BoundedSemaphore(WORKERS)
+        self._porter = Porter(meter, self._health)
+        self._work = ThreadPoolExecutor(THREADS, thread_name_prefix="kni")
+        self._queries = ThreadPoolExecutor(THREADS, thread_name_prefix="kni-query")
         self._server = grpc.server(self._work, handlers=[self], options=_OPTIONS)
         self._handlers: Mapping[str, Any] = self._routes()
 
@@ -87,7 +95,9 @@ class KniServer(grpc.GenericRpcHandler):
 
     def stop(self, grace: float) -> None:
         """Take no more calls, let those that run end within ``grace`` seconds, give the sockets up."""
-        self._server.stop(grace).wait(grace + 5.0)
+        ended = self._server.stop(grace)
+        self._porter.close()
+        ended.wait(grace + 5.0)
         for door in self._doors:
             door.close()
         for pool in (self._work, self._queries):
@@ -101,23 +111,44 @@ class KniServer(grpc.GenericRpcHandler):
 
     def _routes(self) -> dict[str, Any]:
         routes = {
-            m.path: self._unary(self._behaviour(m), m.ask in _QUERIES) for m in METHODS.values()
+            m.path: self._unary(m.name, self._behaviour(m), is_query=m.ask in _QUERIES)
+            for m in METHODS.values()
         }
-        routes[f"/{standard.HEALTH}/Check"] = self._unary(self._health, True)
+        health = f"/{standard.HEALTH}"
+        routes[f"{health}/Check"] = self._unary("Check", self._porter.check, is_query=True)
+        routes[f"{health}/Watch"] = self._lasting(self._porter.watch)
         if self._collect is not None:
-            routes[COLLECT] = self._unary(self._collected, False)
+            routes[COLLECT] = self._unary("Collect", self._collected, is_query=False)
         for service in standard.REFLECTION:
             path = f"/{service}/ServerReflectionInfo"
-            routes[path] = grpc.stream_stream_rpc_method_handler(_reflect)
+            routes[path] = self._lasting(self._porter.reflect)
         return routes
 
-    def _unary(self, behaviour: Behaviour, is_query: bool) -> Any:
-        def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
-            return behaviour(data, context)
+    def _unary(self, name: str, behaviour: Behaviour, *, is_query: bool) -> Any:
+        """A method of one message each way, registered as a stream: so the wait for the message is ours to end."""
+        slots = nullcontext() if is_query else self._slots
+
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            data = self._porter.message(name, requests, context)
+            if data is None:
+                context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+                context.set_details(f"{name} needs one message")
+                return b""
+            with slots:
+                return behaviour(data, context)
 
         if is_query:
             behave.experimental_thread_pool = self._queries  # type: ignore[attr-defined]
-        return grpc.unary_unary_rpc_method_handler(behave)
+        return grpc.stream_unary_rpc_method_handler(behave)
+
+    def _lasting(
+        self, behaviour: Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
+    ) -> Any:
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            return behaviour(requests, context)
+
+        behave.experimental_thread_pool = self._porter.streams  # type: ignore[attr-defined]
+        return grpc.stream_stream_rpc_method_handler(behave)
 
     def _behaviour(self, method: Method) -> Behaviour:
         def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
@@ -164,17 +195,16 @@ class KniServer(grpc.GenericRpcHandler):
         found = self._collect(data == DRY_RUN)
         return json.dumps([asdict(finding) for finding in found]).encode()
 
-    def _health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        service = standard.health_service(data)
-        if service not in ("", METHODS["AttachNetwork"].path.split("/")[1]):
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            return b""
-        return standard.health_reply(not self._core.store.fault)
-
-
-def _reflect(requests: Iterator[bytes], _context: grpc.ServicerContext) -> Iterator[bytes]:
-    for request in requests:
-        yield standard.reflect(request)
+    def _health(self, service: str) -> int:
+        """The server serves while its store can be written, KNI while the node is ready (C16)."""
+        match service:
+            case "":
+                serves = not self._core.store.fault
+            case methods.SERVICE:
+                serves = self._core.query_nodes().networks[0].ready
+            case _:
+                return standard.SERVICE_UNKNOWN
+        return standard.SERVING if serves else standard.NOT_SERVING
 
 
 def _status(method: Method, error: Exception) -> tuple[grpc.StatusCode, str]:
