@@ -28,6 +28,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Family
 from kroute.model.policies import NexthopRule, OriginClass, OriginState
 from kroute.model.reason import Reason, Why
+from kroute.model.session_keys import PathSelect
 from kroute.plan import resolve, rib
 from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.decision import explain
@@ -227,6 +228,8 @@ def any_peer(draw: st.DrawFn, number: int) -> Peer:
         six=draw(st.booleans()),
         extended_nexthop=draw(st.booleans()),
         cluster_id=CLUSTER,
+        add_path_select=draw(st.sampled_from(PathSelect)),
+        add_path_max=draw(st.sampled_from([1, 8])),
     )
 
 
@@ -244,6 +247,7 @@ def any_session(draw: st.DrawFn, of: Peer) -> dict[str, Any]:
         "router_id": draw(st.sampled_from([f"192.0.2.{of.address.packed[-1]}", "192.0.2.77"])),
         "extended_nexthop": of.extended_nexthop and draw(st.booleans()),
         "restart": draw(st.sampled_from([graceful, graceful, None])),
+        "add_path_send": draw(mostly((), families, families[:1])),
     }
 
 

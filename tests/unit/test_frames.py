@@ -157,6 +157,7 @@ def test_what_can_be_set_on_a_live_connection_is_the_same_session() -> None:
         {"hold_time": 3},
         {"families": (1,)},
         {"add_path": (1,)},
+        {"add_path_send": (1,)},
         {"extended_nexthop": True},
         {"password": ""},
         {"restart_time": None},

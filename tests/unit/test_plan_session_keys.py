@@ -14,7 +14,7 @@ from kroute.model.config_peering import PeerConfig, PeerGroup, Peering
 from kroute.model.kernel import KernelState, Link
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
-from kroute.model.session_keys import AddPath, PeerRestartKeys, SecretKey
+from kroute.model.session_keys import AddPath, PathSelect, PeerRestartKeys, SecretKey
 from kroute.model.state import Observed
 from kroute.plan import plan
 from support.routing import dual, kernel, node
@@ -26,7 +26,9 @@ EVERYTHING: dict[str, Any] = {
     "keepalive": 2,
     "connect_retry": 7,
     "local_port": 10179,
-    "add_path": AddPath.RECEIVE,
+    "add_path": AddPath.BOTH,
+    "add_path_select": PathSelect.ALL,
+    "add_path_max": 3,
     "graceful_restart": PeerRestartKeys(restart_time=30),
     "shutdown": "rack 4 moves",
     "max_prefixes": 50,
@@ -76,6 +78,9 @@ def test_every_key_reaches_the_peer_by_itself_or_by_its_group(by_group: bool):
         connect_retry=7,
         local_port=10179,
         add_path=(Family.IPV4, Family.IPV6),
+        add_path_send=(Family.IPV4, Family.IPV6),
+        add_path_select=PathSelect.ALL,
+        add_path_max=3,
         graceful_restart=GracefulRestart(restart_time=30, stale_time=300),
         shutdown="rack 4 moves",
         max_prefixes=50,
@@ -101,6 +106,22 @@ def test_a_peer_takes_back_what_its_group_says():
     assert found.initiate is Initiate.BOTH
 
 
+@pytest.mark.parametrize(
+    ("way", "receives", "sends"),
+    [
+        (AddPath.OFF, False, False),
+        (AddPath.RECEIVE, True, False),
+        (AddPath.SEND, False, True),
+        (AddPath.BOTH, True, True),
+    ],
+)
+def test_each_way_of_several_paths_is_asked_for_by_itself(
+    way: AddPath, receives: bool, sends: bool
+):
+    found = the_tor(tor(add_path=way))
+    assert (bool(found.add_path), bool(found.add_path_send)) == (receives, sends)
+
+
 def test_a_peer_that_says_nothing_has_the_defaults():
     found = the_tor(tor())
     assert found == replace(
@@ -110,6 +131,9 @@ def test_a_peer_that_says_nothing_has_the_defaults():
         connect_retry=None,
         local_port=None,
         add_path=(),
+        add_path_send=(),
+        add_path_select=PathSelect.EQUAL,
+        add_path_max=8,
         graceful_restart=GracefulRestart(restart_time=120, stale_time=300),
         shutdown="",
         max_prefixes=1000,

@@ -54,6 +54,7 @@ AGREED = {
     "local_address": "192.0.2.1",
     "keepalive": 30,
     "add_path": [1],
+    "add_path_send": [2],
     "capabilities": [["route refresh", "yes", "", False]],
 }
 
@@ -77,6 +78,7 @@ def test_an_up_frame_tells_what_was_negotiated() -> None:
         ),
         local_address="192.0.2.1",
         add_path=(Family.IPV4,),
+        add_path_send=(Family.IPV6,),
         capabilities=(Capability("route refresh", "yes", "", False),),
     )
     assert event_of((Kind.UP, 3, json.dumps(AGREED).encode())) == Up(3, expected)

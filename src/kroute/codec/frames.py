@@ -247,6 +247,8 @@ class SessionParameters:
     families: tuple[int, ...] = (1,)
     add_path: tuple[int, ...] = ()
     """AFIs of which we ask for several paths to a prefix (RFC 7911, receive)."""
+    add_path_send: tuple[int, ...] = ()
+    """AFIs in which we offer to tell several (send). Where both are asked for, the AFIs are the same."""
     port: int = 179
     """TCP port of the peer."""
     local_port: int = 0
@@ -286,7 +288,7 @@ class SessionParameters:
             FrameError: no JSON object, or its keys are not these fields.
         """
         values = unpack_json(body)
-        for name in ("families", "forwarding", "add_path"):
+        for name in ("families", "forwarding", "add_path", "add_path_send"):
             values[name] = tuple(values.get(name, ()))
         try:
             return cls(**values)

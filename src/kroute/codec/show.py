@@ -92,6 +92,7 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
     ),
     "rib": (
         ("PREFIX", _key("prefix")),
+        ("PATH ID", _key("pathId")),
         ("FROM", _key("from")),
         ("ATTRIBUTES", _attributes),
         ("ORIGIN", _key("origin")),

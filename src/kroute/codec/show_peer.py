@@ -25,7 +25,9 @@ _CONFIGURED: Final = (
     ("TCP MD5 key", "password"),
     ("TTL security", "ttlSecurity"),
     ("multihop", "multihop"),
-    ("add-path", "addPath"),
+    ("add-path receive", "addPath"),
+    ("add-path send", "addPathSend"),
+    ("add-path paths", "addPathSends"),
     ("extended next hop", "extendedNexthop"),
 )
 

@@ -315,6 +315,7 @@ def _entry(entry: tables.Entry) -> dict[str, Any]:
         "prefix": str(prefix_of(entry.family, entry.nlri)),
         "family": entry.family.label,
         "from": entry.source,
+        "pathId": entry.path_id,
         "accepted": entry.after is not None,
         "attributes": after,
         "changed": {n: [before.get(n, ""), after.get(n, "")] for n in names},

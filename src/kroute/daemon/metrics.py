@@ -85,6 +85,11 @@ class _Reader(Collector):
         received = GaugeMetricFamily(
             "kroute_peer_prefixes_received", "Prefixes in Adj-RIB-In.", labels=["peer"]
         )
+        announced = GaugeMetricFamily(
+            "kroute_peer_paths_announced",
+            "Paths in Adj-RIB-Out that the peer was told; one to a prefix unless addPath sends more.",
+            labels=["peer"],
+        )
         flaps = CounterMetricFamily(
             "kroute_session_flaps", "Established sessions lost.", labels=["peer"]
         )
@@ -98,10 +103,11 @@ class _Reader(Collector):
             name = [p.peer.name]
             up.add_metric(name, p.established)
             received.add_metric(name, p.places.paths)
+            announced.add_metric(name, p.out.count(p.peer.name) if p.out else 0)
             flaps.add_metric(name, p.flaps)
             faults.add_metric(name, p.faults)
             over.add_metric(name, sum(p.adj_in.over.values()))
-        yield from (up, received, flaps, faults, over)
+        yield from (up, received, announced, flaps, faults, over)
         yield _rejected(peers)
 
     def _routes(self) -> Iterator[Metric]:

@@ -19,8 +19,7 @@ from kroute.model.config import Config
 from kroute.model.errors import KrouteError
 from kroute.model.net import Family, Nlri
 from kroute.model.state import Observed
-from kroute.plan.paths import Path
-from kroute.plan.routing import Routing
+from kroute.plan.routing import PeerState, Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ def write(observed: Observed, routing: Routing) -> bytes:
     peers = list(routing.peers.items())
     head["down"] = sorted(name for name, state in peers if not state.established)
     rows = [
-        f"{json.dumps(name)}: [{', '.join(json.dumps(b) for b in _blocks(state.adj_in.tables))}]"
+        f"{json.dumps(name)}: [{', '.join(json.dumps(b) for b in _blocks(state))}]"
         for name, state in peers
     ]
     return f'{json.dumps(head)[:-1]}, "heard": {{{", ".join(rows)}}}}}\n'.encode()
@@ -65,20 +64,27 @@ def read(answer: Any) -> Observation:
         raise KrouteError(f"the daemon's observation cannot be read: {error}") from error
 
 
-def _blocks(tables: dict[Family, dict[Nlri, Path]]) -> Iterator[list[Any]]:
-    for family, table in tables.items():
+def _blocks(state: PeerState) -> Iterator[list[Any]]:
+    up = state.negotiated if state.established else None
+    for family, table in state.tables:
+        several = up is not None and family in up.add_path
         by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
         for nlri, path in list(table.items()):
             said = path.attributes
             by_attributes.setdefault(id(said), (said, []))[1].append(nlri)
         for attributes, nlris in by_attributes.values():
-            yield [int(family), dump(attributes), [n.hex() for n in nlris]]
+            yield [int(family), dump(attributes), [n.hex() for n in nlris], several]
 
 
 def _voice(rows: Any) -> Voice:
     return Voice(
         tuple(
-            Block(Family(family), load(Attributes, said), tuple(map(bytes.fromhex, nlris)))
-            for family, said, nlris in rows
+            Block(
+                Family(family),
+                load(Attributes, said),
+                tuple(map(bytes.fromhex, nlris)),
+                several=several,
+            )
+            for family, said, nlris, several in rows
         )
     )

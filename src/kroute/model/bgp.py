@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, NewType
 
 from kroute.model.net import Address, Family, Seconds
-from kroute.model.session_keys import SecretKey
+from kroute.model.session_keys import ADD_PATH_MAX, PathSelect, SecretKey
 
 Asn = NewType("Asn", int)
 PeerName = NewType("PeerName", str)
@@ -102,6 +102,12 @@ class Peer:
     """TCP port that we connect from; None: the kernel's choice."""
     add_path: tuple[Family, ...] = ()
     """Families of which we ask for several paths to a prefix (RFC 7911, receive)."""
+    add_path_send: tuple[Family, ...] = ()
+    """Families in which we offer to tell several paths to a prefix (RFC 7911, send)."""
+    add_path_select: PathSelect = PathSelect.EQUAL
+    """Which paths are told where several are."""
+    add_path_max: int = ADD_PATH_MAX
+    """Most paths to one prefix that are told."""
     extended_nexthop: bool = False
     graceful_restart: GracefulRestart | None = None
     ttl_security: int | None = None
@@ -182,6 +188,8 @@ class Negotiated:
     """Seconds between our KEEPALIVEs; 0 for none."""
     add_path: tuple[Family, ...] = ()
     """Families in which the peer's NLRI begin with a path identifier (RFC 7911 §3)."""
+    add_path_send: tuple[Family, ...] = ()
+    """Families in which our NLRI do."""
     capabilities: tuple[Capability, ...] = ()
     """All that either side offered."""
     local_address: str = ""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from kroute.model.net import Address, Prefix
 from kroute.model.policies import NexthopRule, OriginClass
 from kroute.model.selection import AddressFrom, LocalAsn, NodeSelector, RemoteAsn
-from kroute.model.session_keys import SessionKeys
+from kroute.model.session_keys import ADD_PATH_MAX, AddPath, PathSelect, SessionKeys
 
 
 class Topology(StrEnum):
@@ -181,6 +181,13 @@ class Peering:
     """Used when topology is routeReflector."""
     auto: Auto = field(default_factory=Auto)
     """Used when topology is auto."""
+    add_path: AddPath = AddPath.OFF
+    """Several paths to a prefix in sessions between nodes (RFC 7911): `both` on all nodes lets reflectors tell their
+    clients what they need for ECMP; `receive`, `send`, `off`. A change resets these sessions."""
+    add_path_select: PathSelect = PathSelect.EQUAL
+    """Which paths are told by `addPath`: `equal` (as good as the best one) or `all` usable ones."""
+    add_path_max: int = ADD_PATH_MAX
+    """Most paths to one prefix that are told by `addPath` (1 to 64)."""
     transition_time: int = 120
     """Most seconds that sessions no longer wanted among nodes are held until others carry their routes; 0: none."""
     kube_router_annotations: bool = False

@@ -24,6 +24,7 @@ class Why(StrEnum):
     NOT_ANNOUNCED = "not-announced"
     SILENCED = "well-known-community"
     NOT_CARRIED = "not-carried"
+    NOT_CHOSEN = "not-chosen"
     NEXTHOP_UNREACHABLE = "nexthop-unreachable"
     NOT_CONNECTED = "nexthop-not-connected"
     LOCAL = "local"

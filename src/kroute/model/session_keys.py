@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+ADD_PATH_MAX: Final = 8
+"""Paths to one prefix that are told unless configured: as many as an ECMP route has legs (`bgp.multipath`)."""
 
 
 class AddPath(StrEnum):
-    """Whether several paths to a prefix are asked of a peer (RFC 7911)."""
+    """Whether several paths to a prefix are asked of a peer, or told to it (RFC 7911)."""
 
     OFF = "off"
     RECEIVE = "receive"
     """We take all that it tells."""
+    SEND = "send"
+    """We tell it several."""
+    BOTH = "both"
+    """Both ways."""
+
+    @property
+    def receives(self) -> bool:
+        """Whether several are asked for."""
+        return self in (AddPath.RECEIVE, AddPath.BOTH)
+
+    @property
+    def sends(self) -> bool:
+        """Whether several are told."""
+        return self in (AddPath.SEND, AddPath.BOTH)
+
+
+class PathSelect(StrEnum):
+    """Which of the usable paths to a prefix are told to a peer that takes several."""
+
+    EQUAL = "equal"
+    """Those that the decision process finds as good as the best one: its ECMP set."""
+    ALL = "all"
+    """Worse ones as well, best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -54,7 +81,12 @@ class SessionKeys:
     interface: str | None = None
     """Interface whose address of the peer's family is our end of the session; empty: localAddress."""
     add_path: AddPath | None = None
-    """`receive`: take all paths that the peer tells to a prefix (RFC 7911); `off`; empty: off."""
+    """Several paths to a prefix (RFC 7911): `receive` takes all that the peer tells, `send` tells it several, `both`
+    does both, `off` neither; empty: off."""
+    add_path_select: PathSelect | None = None
+    """Which paths are told by `addPath`: `equal` (as good as the best one) or `all` usable ones; empty: equal."""
+    add_path_max: int | None = None
+    """Most paths to one prefix that are told by `addPath` (1 to 64); empty: 8."""
     graceful_restart: PeerRestartKeys | None = None
     """RFC 4724 with this peer; empty: bgp.gracefulRestart."""
     shutdown: str | None = None

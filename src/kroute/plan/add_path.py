@@ -8,7 +8,7 @@ that looks at a peer between sessions sees one table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from kroute.model.net import Family, Nlri
@@ -94,6 +94,19 @@ class Places:
         self._twins.clear()
         self.ignored = 0
 
+    def entries(self, family: Family) -> Iterator[bytes]:
+        """All that the peer has told in a family with identifiers, each before its prefix."""
+        return (key + nlri for nlri, ids in self._ids[family].items() for key in ids)
+
+    def paths_to(self, family: Family, nlri: Nlri) -> Iterator[tuple[int | None, Path]]:
+        """The peer's paths to a prefix, each with its identifier; None where it told none."""
+        known = {place: key for key, place in self._ids[family].get(nlri, {}).items()}
+        for place, rib in enumerate(list(self.ribs)):
+            path = rib.tables[family].get(nlri)
+            if path is not None:
+                key = known.get(place)
+                yield None if key is None else int.from_bytes(key, "big"), path
+
     @property
     def paths(self) -> int:
         """Paths that the peer's tables hold in all."""
@@ -103,6 +116,7 @@ class Places:
         first = self.ribs[0]
         while place >= len(self.ribs):
             more = AdjRibIn(first.source.peer, first.rules)
+            more.source.place = len(self.ribs)
             self.ribs.append(more)
             self.follow()
             rib.take_over(more)

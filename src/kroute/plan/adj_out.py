@@ -20,7 +20,10 @@ Heard = tuple[Attributes, str]
 
 @dataclass(slots=True, kw_only=True)
 class Tell:
-    """UPDATEs to be encoded and sent to some peers: withdrawals, announcements by attributes, then End-of-RIB."""
+    """UPDATEs to be encoded and sent to some peers: withdrawals, announcements by attributes, then End-of-RIB.
+
+    Where the rules have path identifiers in the family, they stand before the prefixes, and announcements go first.
+    """
 
     peers: tuple[PeerName, ...]
     rules: ExportRules
@@ -86,9 +89,9 @@ class AdjRibOut:
         is told, and the prefixes that are not told any more are withdrawn.
         """
         by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
-        known = before.tables.get(family, {}) if before else {}
+        known = before.entries(family) if before else {}
         kept = set()
-        for nlri, (attributes, source) in self.tables.get(family, {}).items():
+        for nlri, (attributes, source) in self.entries(family).items():
             if source == peer:
                 continue
             kept.add(nlri)
@@ -104,27 +107,37 @@ class AdjRibOut:
             withdrawn=gone,
         )
 
-    def told(self, family: Family, peer: PeerName) -> Iterator[Nlri]:
-        """The prefixes of a family that a peer has been told."""
-        return (n for n, (_, source) in self.tables.get(family, {}).items() if source != peer)
+    def entries(self, family: Family) -> Mapping[bytes, Heard]:
+        """What is told in a family: keys are prefixes, behind their path identifiers where the family has any."""
+        return self.tables.get(family, {})
+
+    def has(self, family: Family, nlri: Nlri) -> bool:
+        """Whether a prefix is told."""
+        return nlri in self.tables.get(family, ())
+
+    def size(self, family: Family) -> int:
+        """How many entries the table has in a family."""
+        return len(self.tables[family])
+
+    def told(self, family: Family, peer: PeerName) -> Iterator[bytes]:
+        """The entries of a family that a peer has been told."""
+        return (n for n, (_, source) in self.entries(family).items() if source != peer)
 
     def reconsider(self) -> None:
         """What is known of a path's source changed: export rules must look at its paths again."""
         self._exports.clear()
 
     def count(self, peer: PeerName, family: Family | None = None) -> int:
-        """How many prefixes a peer has been told, in one family or in all."""
+        """How many prefixes (paths, where several are told) a peer has been told, in one family or in all."""
         return sum(
-            len(table) - self._sources[f, peer]
-            for f, table in self.tables.items()
-            if family in (None, f)
+            self.size(f) - self._sources[f, peer] for f in self.tables if family in (None, f)
         )
 
     def verdict(self, family: Family, nlri: Nlri, path: Path) -> Told:
         """What becomes of a path's prefix towards these peers, and why."""
         export = self._exports.get((id(path), family))
         if export is None or export.path is not path:
-            if len(self._exports) > 1024 + 2 * sum(map(len, self.tables.values())):
+            if len(self._exports) > 1024 + 2 * sum(map(self.size, self.tables)):
                 self._exports.clear()
             export = self._exports[id(path), family] = Export(
                 self.rules, path, family, self._nexthops.get(family)
@@ -134,6 +147,12 @@ class AdjRibOut:
         kind = self.classes.kind(path, family, nlri)
         state = OriginState.VALID if path.is_local else path.outcome.origin
         return export.told(Place(family, nlri, kind, state))
+
+    def verdicts(
+        self, family: Family, nlri: Nlri, selection: Selection
+    ) -> Iterable[tuple[Path, Told]]:
+        """The paths to a prefix that come into question here, and what becomes of each."""
+        return [(selection.best, self.verdict(family, nlri, selection.best))]
 
     def _told(self, family: Family, nlri: Nlri, selection: Selection | None) -> Heard | None:
         if selection is None:

@@ -9,9 +9,10 @@ from kroute.model.bgp import Negotiated, PeerKind, PeerName
 from kroute.model.net import Family, Nlri, family_of
 from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.adj_out import AdjRibOut, Tell
+from kroute.plan.adj_out_paths import AdjRibOutPaths, PathIds
 from kroute.plan.paths import Selection
 from kroute.plan.peers import PeerState, is_whole_for, unfinished_kinds
-from kroute.plan.policy import Classes, ExportRules, quad, sources
+from kroute.plan.policy import Classes, ExportRules, Several, quad, sources
 from kroute.plan.rib import Decided, Rib
 
 
@@ -27,6 +28,7 @@ class Announcer:
         self.passed_on = False
         """Whether internal peers are, or have been, told what an external peer has told us."""
         self.own_nexthops: dict[Family, bytes] = {}
+        self.ids = PathIds()
         self._peers = peers
         self._rib = rib
         self._local = local
@@ -104,10 +106,17 @@ class Announcer:
         """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
         out = self.outs.get(rules)
         if out is None:
-            out = self.outs[rules] = AdjRibOut(rules, self._rib.classes)
+            out = self.outs[rules] = self.made(rules)
             for family in out.tables:
                 out.fill(family, self._tellable(rules, family))
         return out
+
+    def made(self, rules: ExportRules) -> AdjRibOut:
+        """An empty Adj-RIB-Out; only rules that tell several paths have to do with rivals and identifiers."""
+        classes = self._rib.classes
+        if rules.several is None:
+            return AdjRibOut(rules, classes)
+        return AdjRibOutPaths(rules, classes, rules.several, self._rib.rivals, self.ids)
 
     def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
         """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
@@ -162,4 +171,11 @@ class Announcer:
             asn4=negotiated.asn4,
             message_size=negotiated.message_size,
             wish=state.rules.exports,
+            several=Several(
+                families=negotiated.add_path_send,
+                select=peer.add_path_select,
+                most=peer.add_path_max,
+            )
+            if negotiated.add_path_send
+            else None,
         )

@@ -45,7 +45,7 @@ def clash_problems(
 ) -> Iterator[Problem]:
     """One problem for each kind of clash that the paths of a peer tell of; ``owners`` are those of podCIDRs."""
     found: dict[Why, list[tuple[Family, Nlri]]] = {}
-    for family, table in state.adj_in.tables.items():
+    for family, table in state.tables:
         looping = {
             path: path.refusal.why for path in set(table.values()) if path.refusal and _loops(path)
         }

@@ -23,11 +23,12 @@ takes the paths that are left and gives back those that survive it. Nothing depe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from kroute.model.fib import Nexthop, ecmp, placed
 from kroute.model.reason import Reason, Why
+from kroute.model.session_keys import PathSelect
 from kroute.plan.paths import Multipath, Path, Selection
 
 Paths = Sequence[Path]
@@ -148,6 +149,43 @@ def select(candidates: Paths, legs: int) -> Selection | None:
     if best.is_local or legs < 2 or len(ranked) == 1:
         return best
     return _share(ranked, legs)
+
+
+def in_order(candidates: Paths, which: PathSelect) -> Iterator[Path]:
+    """The usable paths that somebody has announced, best first: those equal to the best one, or round after round all.
+
+    The first one is what :func:`select` finds best.
+    """
+    left: Paths = [p for p in candidates if p.eligible and not p.is_seeded]
+    while left:
+        equal = _equal(left)
+        yield from equal
+        if which is PathSelect.EQUAL:
+            return
+        left = [p for p in left if p not in equal]
+
+
+def _equal(left: Paths) -> list[Path]:
+    """Paths as good as the best, best first. What the node originates itself wins here, but for others it is one of
+    those that the attributes, which is all they see of it, make no worse.
+    """
+    mine = next((p for p in left if p.is_local), None)
+    if mine is None:
+        for _, step in EQUAL:
+            if len(left) == 1:
+                break
+            left = step(left)
+        return _rank(left)
+    told = (mine.local_pref, mine.as_path_length, mine.attributes.origin, mine.attributes.med or 0)
+    others: Paths = [
+        p
+        for p in left
+        if p is not mine
+        and (p.local_pref, p.as_path_length, p.attributes.origin, p.attributes.med or 0) == told
+    ]
+    for step in (external, igp_metric) if others else ():
+        others = step(others)
+    return [mine, *_rank(others)]
 
 
 def _rank(equal: Paths) -> list[Path]:

@@ -31,7 +31,7 @@ def tally(routing: Routing) -> Counter[tuple[OriginState, str]]:
     """How many paths of all peers have which state, and for which reason (empty unless invalid)."""
     found: Counter[tuple[OriginState, str]] = Counter()
     for state in routing.peers.values():
-        for table in state.adj_in.tables.values():
+        for _, table in state.tables:
             for path, count in Counter(table.values()).items():
                 why = path.outcome.objection
                 found[path.outcome.origin, why.why.value if why else ""] += count
@@ -42,7 +42,7 @@ def origin_problems(state: PeerState) -> Iterator[Problem]:
     """One problem for each reason for which the check refuses paths of a peer, or lets them pass with a warning."""
     counts: Counter[tuple[Why, bool]] = Counter()
     examples: dict[tuple[Why, bool], list[tuple[Family, Nlri, Reason]]] = {}
-    for family, table in state.adj_in.tables.items():
+    for family, table in state.tables:
         for (why, used), paths in _decided_by_the_check(table).items():
             concerned = [n for n, path in table.items() if path in paths]
             counts[why, used] += len(concerned)

@@ -35,7 +35,9 @@ class Source:
         "internal",
         "leaving",
         "pass_on",
+        "path_id",
         "peer",
+        "place",
         "router_id",
         "seeded",
     )
@@ -50,6 +52,10 @@ class Source:
         """Whether its session is only held until others have its routes, too."""
         self.pass_on = False
         """Whether internal peers are told what this external peer has told us."""
+        self.place = 0
+        """Which of the peer's paths to a prefix come from here, if it tells several (:mod:`kroute.plan.add_path`)."""
+        self.path_id = b""
+        """Path identifier of its paths where several are told (RFC 7911); empty until one is told."""
 
     def adopt(self, peer: Peer | None) -> None:
         """Take over the peer's present parameters."""

@@ -63,6 +63,10 @@ def _configured(peer: Peer) -> Answer:
         "ttlSecurity": peer.ttl_security,
         "multihop": peer.multihop,
         "addPath": [f.label for f in peer.add_path],
+        "addPathSend": [f.label for f in peer.add_path_send],
+        "addPathSends": f"{peer.add_path_select.value}, at most {peer.add_path_max}"
+        if peer.add_path_send
+        else None,
         "extendedNexthop": peer.extended_nexthop,
         "shutdown": peer.shutdown,
     }
@@ -86,6 +90,7 @@ def _negotiated(agreed: Negotiated | None) -> Answer | None:
         "keepalive": agreed.keepalive,
         "messageSize": agreed.message_size,
         "addPath": [f.label for f in agreed.add_path],
+        "addPathSend": [f.label for f in agreed.add_path_send],
         "capabilities": [
             {"name": c.name, "ours": c.ours, "theirs": c.theirs, "holds": c.holds}
             for c in agreed.capabilities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,10 +16,11 @@ from kroute.model.bgp import (
     SessionDown,
     SessionState,
 )
-from kroute.model.net import Family
+from kroute.model.net import Family, Nlri
 from kroute.plan.add_path import Places
 from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.adj_out import AdjRibOut
+from kroute.plan.paths import Path
 from kroute.plan.policy import UNRULED, PeerRules
 
 
@@ -103,6 +104,11 @@ class PeerState:
     def ribs(self) -> list[AdjRibIn]:
         """All its tables: the own one, and further ones while it tells several paths to a prefix."""
         return self.places.ribs
+
+    @property
+    def tables(self) -> Iterator[tuple[Family, dict[Nlri, Path]]]:
+        """All that it has told, in parts: a prefix is in as many of them as the peer has told paths to it."""
+        return (part for rib in self.ribs for part in rib.tables.items())
 
     @property
     def leaving(self) -> bool:

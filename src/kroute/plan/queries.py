@@ -25,6 +25,7 @@ from kroute.plan.origin_report import origin_problems
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.routing import PeerState, Routing
 from kroute.plan.service_queries import service_story, told_to
+from kroute.plan.told_queries import told, told_words
 
 Answer = dict[str, Any]
 
@@ -272,13 +273,15 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
         story.append(f"no node of the inventory owns {prefix}")
     if not known:
         story.append(_missing(routing, observed, owner))
-        return {"prefix": str(prefix), "routed": False, "story": story, "paths": []}
+        return {"prefix": str(prefix), "routed": False, "story": story, "paths": [], "told": []}
     nlri = known[-1] if known[-1] in routing.rib.loc[family] else known[0]
     selection = routing.rib.loc[family].get(nlri)
     paths: list[Answer] = []
     for each in known:
         _tell(routing, family, each, story, paths)
     story.append(_outcome(routing, family, nlri, selection))
+    to = told(routing, family, nlri)
+    story += told_words(to)
     return {
         "prefix": str(prefix_of(family, nlri)),
         "routed": selection is not None,
@@ -286,6 +289,7 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
         "nexthops": legs(selection.nexthops if selection else None),
         **place(selection.nexthops if selection else None),
         "paths": paths,
+        "told": to,
     }
 
 

@@ -45,7 +45,7 @@ def told_to(routing: Routing, prefix: Prefix) -> list[str]:
     return sorted(
         name
         for name, state in list(routing.peers.items())
-        if state.established and state.out and nlri in state.out.tables.get(family, ())
+        if state.established and state.out and state.out.has(family, nlri)
     )
 
 

@@ -9,8 +9,8 @@ from kroute.model.config import Bgp
 from kroute.model.config_peering import PeerConfig
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
-from kroute.model.session_keys import AddPath, PeerRestartKeys
-from kroute.plan.sessions import graceful_restart
+from kroute.model.session_keys import PeerRestartKeys
+from kroute.plan.sessions import add_path, graceful_restart
 
 DEFAULT_WARNING: Final = 80
 """Percent of a peer's limit of prefixes at which a problem is reported."""
@@ -25,7 +25,7 @@ def session_parameters(
         "keepalive": wanted.keepalive,
         "connect_retry": wanted.connect_retry,
         "local_port": wanted.local_port,
-        "add_path": families if wanted.add_path is AddPath.RECEIVE else (),
+        **add_path(wanted.add_path, wanted.add_path_select, wanted.add_path_max, families),
         "graceful_restart": _restart(bgp, wanted.graceful_restart),
         "ttl_security": wanted.ttl_security,
         "multihop": wanted.multihop,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from kroute.model.bgp import GracefulRestart, Initiate, Peer, PeerKind, PeerName
 from kroute.model.config import Bgp, Config
@@ -19,6 +20,7 @@ from kroute.model.kernel import KernelState
 from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
 from kroute.model.service import Announceable
+from kroute.model.session_keys import ADD_PATH_MAX, AddPath, PathSelect
 from kroute.model.state import AttachedPod
 from kroute.plan.asn import node_asn
 
@@ -61,6 +63,19 @@ def graceful_restart(config: Bgp) -> GracefulRestart | None:
     return GracefulRestart(restart_time=wanted.restart_time, stale_time=wanted.stale_time)
 
 
+def add_path(
+    way: AddPath | None, select: PathSelect | None, most: int | None, families: tuple[Family, ...]
+) -> dict[str, Any]:
+    """The fields of :class:`~kroute.model.bgp.Peer` that say how several paths to a prefix travel (RFC 7911)."""
+    wanted = way or AddPath.OFF
+    return {
+        "add_path": families if wanted.receives else (),
+        "add_path_send": families if wanted.sends else (),
+        "add_path_select": select or PathSelect.EQUAL,
+        "add_path_max": most or ADD_PATH_MAX,
+    }
+
+
 def max_prefixes(config: Bgp, known_nodes: int) -> int:
     """The default limit of prefixes per peer and family: twice the known nodes plus room, at least 1000."""
     return config.max_prefixes or max(1000, 2 * known_nodes + 100)
@@ -75,7 +90,7 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
     if node_asn(bgp, other) != asn:
         return
     rid, restart = router_id(bgp, view.me), graceful_restart(bgp)
-    limit = max_prefixes(bgp, len(view.nodes))
+    limit, peering = max_prefixes(bgp, len(view.nodes)), view.config.peering
     for suffix, mine, theirs, families, extended in _transports(
         view.config.peering.transport, view.me, other
     ):
@@ -96,6 +111,7 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
             graceful_restart=restart,
             max_prefixes=limit,
             node=other.name,
+            **add_path(peering.add_path, peering.add_path_select, peering.add_path_max, families),
         )
 
 

@@ -15,8 +15,9 @@ from kroute.model.policies import OriginState
 from kroute.model.reason import Reason, Why
 from kroute.plan.adj_out import AdjRibOut
 from kroute.plan.decision import ineligible
-from kroute.plan.paths import Path, Selection
+from kroute.plan.paths import Path
 from kroute.plan.peer_page import find
+from kroute.plan.policy import Told
 from kroute.plan.routing import PeerState, Routing
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ class Entry(NamedTuple):
     reason: Reason | None
     source: str
     """The peer that the path came from, or ``local``."""
+    path_id: int | None = None
+    """The path identifier that it came with, or is told with (RFC 7911); None for none."""
 
 
 class Page(NamedTuple):
@@ -62,17 +65,21 @@ def find_peer(routing: Routing, name: str) -> PeerState:
 
 
 def rib_in(state: PeerState, page: Page) -> Iterator[Entry]:
-    """What a peer has announced."""
+    """What a peer has announced: of a page's last prefix all paths."""
     shown = 0
-    for family, nlri, path in _behind(state.adj_in.tables.items(), page.after):
-        if path.eligible is not page.rejected:
-            yield _received(family, nlri, path)
-            shown += 1
+    known: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
+    for family, table in state.tables:
+        known[family] |= dict.fromkeys(table)
+    for family, nlri, _ in _behind(known.items(), page.after):
+        for path_id, path in state.places.paths_to(family, nlri):
+            if path.eligible is not page.rejected:
+                yield _received(family, nlri, path, path_id)
+                shown += 1
         if shown >= page.limit:
             return
 
 
-def _received(family: Family, nlri: Nlri, path: Path) -> Entry:
+def _received(family: Family, nlri: Nlri, path: Path, path_id: int | None) -> Entry:
     return Entry(
         family,
         nlri,
@@ -82,36 +89,47 @@ def _received(family: Family, nlri: Nlri, path: Path) -> Entry:
         path.outcome.origin,
         None if path.eligible else ineligible(path),
         path.source.name,
+        path_id,
     )
 
 
 def rib_out(routing: Routing, state: PeerState, page: Page) -> Iterator[Entry]:
-    """What a peer has been told of the Loc-RIB; nothing while its session is down."""
+    """What a peer has been told of the Loc-RIB, of a page's last prefix all paths; nothing while it is down."""
     if state.out is None:
         return
     # A table of its own: this may run in another thread than the one that follows the Loc-RIB.
-    out = AdjRibOut(state.out.rules, routing.rib.classes)
+    out = routing.announcer.made(state.out.rules)
     shown = 0
     for family, nlri, selection in _behind(routing.rib.loc.items(), page.after):
-        entry = _told(out, state, family, nlri, selection)
-        if (entry.after is None) is page.rejected:
-            yield entry
-            shown += 1
+        for path, verdict in out.verdicts(family, nlri, selection):
+            entry = _told(out, state, family, nlri, path, verdict)
+            if (entry.after is None) is page.rejected:
+                yield entry
+                shown += 1
         if shown >= page.limit:
             return
 
 
 def _told(
-    out: AdjRibOut, state: PeerState, family: Family, nlri: Nlri, selection: Selection
+    out: AdjRibOut, state: PeerState, family: Family, nlri: Nlri, path: Path, verdict: Told
 ) -> Entry:
-    path = selection.best
-    verdict = out.verdict(family, nlri, path)
     attributes, reason = verdict.attributes, verdict.refusal
     if path.source.peer is not None and path.source.name == state.peer.name:
         attributes, reason = None, Reason(Why.NOT_PASSED_ON, "it came from this peer")
     origin = OriginState.VALID if path.is_local else path.outcome.origin
-    name = path.source.name
-    return Entry(family, nlri, path.attributes, attributes, verdict.rules, origin, reason, name)
+    number = int.from_bytes(path.source.path_id, "big")
+    path_id = number if attributes is not None and out.rules.has_ids(family) else None
+    return Entry(
+        family,
+        nlri,
+        path.attributes,
+        attributes,
+        verdict.rules,
+        origin,
+        reason,
+        path.source.name,
+        path_id,
+    )
 
 
 def _behind(
@@ -132,7 +150,7 @@ def _place(nlri: Nlri) -> tuple[bytes, int]:
 def rejected(state: PeerState) -> Counter[Why]:
     """How many of a peer's prefixes are not used, by the code of the reason; costs a look at each distinct path."""
     found: Counter[Why] = Counter()
-    for table in state.adj_in.tables.values():
+    for table in (table for _, table in state.tables):
         for path, count in Counter(table.values()).items():
             if not path.eligible:
                 found[ineligible(path).why] += count

@@ -181,7 +181,7 @@ class _Cover:
 
     def lacks(self, state: PeerState) -> str:
         """The first usable path of a peer that no peer that stays has as well, in words; empty if there is none."""
-        for family, table in state.adj_in.tables.items():
+        for family, table in state.tables:
             for nlri, path in table.items():
                 rivals = self._rib.rivals(family, nlri)
                 if path.eligible and not any(self._counts(r, family, nlri) for r in rivals):

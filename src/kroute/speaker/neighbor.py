@@ -23,8 +23,8 @@ _SYN_RETRIES: Final = 2
 _IP_FREEBIND: Final = 15
 _IPV6_FREEBIND: Final = 78
 _BACKLOG: Final = 256
-_RECEIVE: Final = 1
-"""Of the ADD-PATH capability: we are able to receive several paths (RFC 7911 §4)."""
+_RECEIVE, _SEND = 1, 2
+"""Of the ADD-PATH capability: we are able to receive several paths, to send them (RFC 7911 §4)."""
 
 
 def make_neighbor(parameters: SessionParameters) -> Any:
@@ -45,8 +45,9 @@ def make_neighbor(parameters: SessionParameters) -> Any:
         neighbor.add_family((AFI.create(afi), SAFI.unicast))
     if parameters.extended_nexthop:
         neighbor.add_nexthop(AFI.ipv4, SAFI.unicast, AFI.ipv6)
-    neighbor["capability"]["add-path"] = _RECEIVE if parameters.add_path else 0
-    for afi in parameters.add_path:
+    ways = (_RECEIVE if parameters.add_path else 0) | (_SEND if parameters.add_path_send else 0)
+    neighbor["capability"]["add-path"] = ways
+    for afi in dict.fromkeys((*parameters.add_path, *parameters.add_path_send)):
         neighbor.add_addpath((AFI.create(afi), SAFI.unicast))
     neighbor.api = defaultdict(bool, {"neighbor-changes": True})
     neighbor.rib = FlatRib()

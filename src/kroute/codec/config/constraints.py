@@ -47,6 +47,7 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "connectRetry": (1, 600),
     "keepalive": (1, 21845),
     "localPort": (1, 65535),
+    "addPathMax": (1, 64),
     "maxPrefixesWarning": (1, 100),
     "maxPrefixesRestart": (0, 86400),
     "deadline": (1, 600),

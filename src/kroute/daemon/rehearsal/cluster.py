@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from kroute.daemon.rehearsal.stage import Between, Block, Stage, Voice, ends
+from kroute.daemon.rehearsal.stage import Between, Block, Said, Stage, Voice, ends
 from kroute.model.bgp import (
     Asn,
-    Attributes,
     Negotiated,
     Peer,
     PeerKind,
@@ -25,7 +24,7 @@ from kroute.model.bgp import (
 )
 from kroute.model.config import Config
 from kroute.model.kernel import KernelRoute, KernelState, Link
-from kroute.model.net import Family, Nlri
+from kroute.model.net import Family
 from kroute.model.node import Node
 from kroute.model.state import Observed
 from kroute.plan.sessions import router_id
@@ -99,6 +98,8 @@ class End(NamedTuple):
     local_asn: int
     reflected: bool
     """Whether this end takes the other for its reflector."""
+    several: bool = False
+    """Whether this end takes several paths to a prefix from the other."""
 
     def agrees(self, peer: Peer) -> bool:
         """Whether this end and the other one, which is configured as ``peer``, take each other's AS."""
@@ -170,7 +171,8 @@ class Cluster:
         for name, peer in stage.peers.items():
             end = self._fitting_end(peer)
             if name in heard:
-                yield name, self._brought_up_to_date(heard[name], peer, end), ""
+                voice = self._brought_up_to_date(stage.name, heard[name], peer, end)
+                yield name, voice, ""
             elif end is not None:
                 yield name, end.voice, end.called
 
@@ -228,6 +230,8 @@ class Cluster:
             )
             if restart is not None
             else None,
+            add_path=peer.add_path,
+            add_path_send=peer.add_path_send,
         )
 
     # --- hearing --------------------------------------------------------------------------------------
@@ -255,7 +259,7 @@ class Cluster:
         end = self.other_end(peer)
         return end if end is not None and end.agrees(peer) else None
 
-    def _brought_up_to_date(self, voice: Voice, peer: Peer, end: End | None) -> Voice:
+    def _brought_up_to_date(self, me: str, voice: Voice, peer: Peer, end: End | None) -> Voice:
         """What a peer has really said, with the difference that the change makes to what it would say.
 
         Equal ends give the very same voice, which then need not be heard again.
@@ -263,17 +267,22 @@ class Cluster:
         if self._before is None:
             return voice
         old = self._before._fitting_end(peer)
-        was, will = said_by(old), said_by(end)
+        several, own = voice.has_several, self._before.ends.get(me, {}).get(ends(peer))
+        begins = own is not None and not own.several
+        was = said_by(old, several=several)
+        will = said_by(end, several=bool(peer.add_path) and (several or begins))
         if was == will:
             return voice
         table = {k: a for k, a in voice.table().items() if k in will or k not in was}
         table |= {k: a for k, a in will.items() if was.get(k) != a}
-        return Voice(tuple(Block(f, a, (n,)) for (f, n), a in table.items()))
+        return Voice(
+            tuple(Block(f, a, (n,), several=bool(hop)) for (f, n, hop), a in table.items())
+        )
 
 
-def said_by(end: End | None) -> dict[tuple[Family, Nlri], Attributes]:
+def said_by(end: End | None, *, several: bool) -> Said:
     """What one end tells the other; nothing where there is none."""
-    return end.voice.table(end.called) if end is not None else {}
+    return end.voice.table(end.called, several=several) if end is not None else {}
 
 
 Outsiders = dict[bytes, dict[bytes, End]]
@@ -310,7 +319,7 @@ def _reflected(
                 originator_id=said.originator_id or originator,
                 cluster_list=(cluster_id, *said.cluster_list),
             )
-            blocks.append(Block(block.family, attributes, block.nlris, name))
+            blocks.append(Block(block.family, attributes, block.nlris, name, several=True))
     voice = Voice(tuple(blocks))
     return {
         mine: End(voice, PeerName(name), end.local_asn, end.asn, reflected=False)
@@ -322,7 +331,14 @@ def _reflected(
 def _ends_of(stage: Stage) -> dict[Between, End]:
     """What a node tells over each of its sessions."""
     return {
-        ends(p): End(stage.voice(name), name, p.asn, p.local_asn, p.kind is PeerKind.REFLECTOR)
+        ends(p): End(
+            stage.voice(name),
+            name,
+            p.asn,
+            p.local_asn,
+            p.kind is PeerKind.REFLECTOR,
+            bool(p.add_path),
+        )
         for name, p in stage.peers.items()
     }
 

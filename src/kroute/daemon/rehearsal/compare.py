@@ -12,8 +12,8 @@ from kroute.codec.frames import SessionParameters
 from kroute.daemon.control import RESTART_ONLY
 from kroute.daemon.rehearsal.alike import Comparison
 from kroute.daemon.rehearsal.cluster import Cluster
-from kroute.daemon.rehearsal.stage import Stage, Voice
-from kroute.model.bgp import Attributes, Peer, PeerKind, PeerName
+from kroute.daemon.rehearsal.stage import Said, Stage, Voice
+from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.fib import Nexthops, place_of, place_words
 from kroute.model.net import Family, Nlri, address_of, prefix_of
 from kroute.model.rehearsal import (
@@ -30,8 +30,6 @@ SECRET = ("password",)
 
 SHARE = 0.1
 """Share of a node's routes that may go without a word of its own."""
-
-Table = dict[tuple[Family, Nlri], Attributes]
 
 
 def compare(
@@ -163,11 +161,11 @@ def _announcements(old: Stage | None, new: Stage | None) -> Iterator[Announcemen
     for (was, will), names in pairs.items():
         if was.blocks == will.blocks:
             continue
-        before, now = was.table(), will.table()
+        before, now = was.announced(), will.announced()
         yield from _told(names, before, now)
 
 
-def _told(names: list[str], before: Table, now: Table) -> Iterator[AnnouncementChange]:
+def _told(names: list[str], before: Said, now: Said) -> Iterator[AnnouncementChange]:
     announced, withdrawn = now.keys() - before.keys(), before.keys() - now.keys()
     changed = {k for k in before.keys() & now.keys() if before[k] != now[k]}
     if announced or withdrawn or changed:
@@ -179,12 +177,16 @@ def _told(names: list[str], before: Table, now: Table) -> Iterator[AnnouncementC
         )
 
 
-def _prefixes(keys: Iterable[tuple[Family, Nlri]]) -> tuple[str, ...]:
-    return tuple(str(prefix_of(*key)) for key in sorted(keys, key=_order))
+def _prefixes(keys: Iterable[tuple[Family, Nlri, bytes]]) -> tuple[str, ...]:
+    """The prefixes, paths besides the best one with their next hop."""
+    return tuple(
+        f"{prefix_of(family, nlri)} via {address_of(hop)}" if hop else str(prefix_of(family, nlri))
+        for family, nlri, hop in sorted(keys, key=_order)
+    )
 
 
-def _order(key: tuple[Family, Nlri]) -> tuple[int, bytes, int]:
-    return int(key[0]), key[1][1:], key[1][0]
+def _order(key: tuple[Family, Nlri, bytes]) -> tuple[int, bytes, int, bytes]:
+    return int(key[0]), key[1][1:], key[1][0], key[2]
 
 
 # --- what is installed --------------------------------------------------------------------------------

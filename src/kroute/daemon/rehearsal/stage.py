@@ -6,9 +6,10 @@ from its Adj-RIB-Out as a :class:`Voice`, and what it hears goes into its Adj-RI
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import NamedTuple
 
 from kroute.codec.conflist import render
 from kroute.codec.frames import SessionParameters
@@ -21,9 +22,10 @@ from kroute.model.config import Cni
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
 from kroute.model.state import Observed
+from kroute.plan.add_path import ID_SIZE
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.policy import ExportRules, quad
-from kroute.plan.routing import Routing
+from kroute.plan.routing import PeerState, Routing
 from kroute.plan.services import with_services_known
 
 
@@ -36,6 +38,14 @@ class Block(NamedTuple):
     attributes: Attributes
     nlris: tuple[Nlri, ...]
     source: str = ""
+    several: bool = False
+    """Whether it is one of several paths (RFC 7911), told apart here by their next hops."""
+    best: bool = True
+    """Whether who takes one path only is told it."""
+
+
+Said = dict[tuple[Family, Nlri, bytes], Attributes]
+"""What is announced, by family, prefix and, where several paths are told, next hop (else empty)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +54,36 @@ class Voice:
 
     blocks: tuple[Block, ...] = ()
 
-    def table(self, called: str = "") -> dict[tuple[Family, Nlri], Attributes]:
-        """Prefix by prefix, as the peer hears it who is known to the speaker as ``called``."""
+    def heard(self, called: str = "", *, several: bool = True) -> Iterator[Block]:
+        """As the peer hears it who is known to the speaker as ``called``, and takes ``several`` paths or the best."""
+        for block in self.blocks:
+            if called and block.source == called:
+                continue
+            if several or not block.several:
+                yield block
+            elif block.best:
+                yield block._replace(several=False)
+
+    def table(self, called: str = "", *, several: bool = True) -> Said:
+        """The same, prefix by prefix."""
         return {
-            (b.family, n): b.attributes
-            for b in self.blocks
-            if not called or b.source != called
+            (b.family, n, b.attributes.nexthop if b.several else b""): b.attributes
+            for b in self.heard(called, several=several)
             for n in b.nlris
         }
+
+    def announced(self) -> Said:
+        """What is announced, the best path to a prefix under no next hop: as it would be if it were the only one."""
+        return {
+            (b.family, n, b"" if b.best else b.attributes.nexthop): b.attributes
+            for b in self.blocks
+            for n in b.nlris
+        }
+
+    @property
+    def has_several(self) -> bool:
+        """Whether it tells several paths."""
+        return any(b.several for b in self.blocks)
 
 
 SILENCE = Voice()
@@ -135,7 +167,7 @@ class Stage:
             return SILENCE
         known = self._voices.get(id(out))
         if known is None or known[0] is not out:
-            known = self._voices[id(out)] = (out, Voice(_blocks(out)))
+            known = self._voices[id(out)] = (out, Voice(self._blocks(out)))
         return known[1]
 
     def relays(self) -> bool:
@@ -151,15 +183,31 @@ class Stage:
         if self._heard.get(name) is voice:
             return
         state, rib = self.routing.peers[name], self.routing.rib
-        blocks = [b for b in voice.blocks if not called or b.source != called]
+        takes = list(voice.heard(called, several=bool(state.peer.add_path)))
         if name in self._heard:
-            for family, table in state.adj_in.tables.items():
-                said = {n for b in blocks if b.family is family for n in b.nlris}
-                rib.forget(state.adj_in, family, [n for n in table if n not in said])
-        for family, attributes, nlris, _ in blocks:
-            if family in state.peer.families:
-                rib.learn(state.adj_in, family, rib.judge(state.adj_in, attributes), nlris)
+            self._unhear(state, takes)
+        for block in takes:
+            if block.family not in state.peer.families:
+                continue
+            path = rib.judge(state.adj_in, block.attributes)
+            if block.several:
+                state.places.learn(rib, block.family, path, _entries(block))
+            else:
+                rib.learn(state.adj_in, block.family, path, block.nlris)
         self._heard[name] = voice
+
+    def _unhear(self, state: PeerState, said: Iterable[Block]) -> None:
+        """A peer that said other things before does not say them any more."""
+        rib = self.routing.rib
+        kept: dict[Family, set[bytes]] = {f: set() for f in Family}
+        for block in said:
+            kept[block.family].update(_entries(block) if block.several else block.nlris)
+        for family, table in state.adj_in.tables.items():
+            told = list(state.places.entries(family))
+            if told:
+                state.places.forget(rib, family, [e for e in told if e not in kept[family]])
+            else:
+                rib.forget(state.adj_in, family, [n for n in table if n not in kept[family]])
 
     def decide(self) -> bool:
         """Let what was heard have its consequences; whether anything that is told may have changed."""
@@ -167,11 +215,26 @@ class Stage:
         before, self._voices = self._voices, {}
         changed = False
         for key, (out, voice) in before.items():
-            fresh = Voice(_blocks(out))
+            fresh = Voice(self._blocks(out))
             same = fresh.blocks == voice.blocks
             self._voices[key] = (out, voice if same else fresh)
             changed |= not same
         return changed
+
+    def _blocks(self, out: AdjRibOut) -> tuple[Block, ...]:
+        """An Adj-RIB-Out as announcements: prefixes by attributes and by who said them."""
+        found: dict[tuple[int, str, bool], tuple[Family, Attributes, list[Nlri]]] = {}
+        for family in out.tables:
+            several, loc = out.rules.has_ids(family), self.routing.rib.loc[family]
+            for entry, (attributes, source) in out.entries(family).items():
+                nlri = entry[ID_SIZE:] if several else entry
+                best = not several or loc[nlri].best.source.path_id == entry[:ID_SIZE]
+                key = id(attributes), source, best
+                found.setdefault(key, (family, attributes, []))[2].append(nlri)
+        return tuple(
+            Block(f, a, tuple(n), source, out.rules.has_ids(f), best)
+            for (_, source, best), (f, a, n) in found.items()
+        )
 
     # --- the speaker's and the kernel's part ----------------------------------------------------------
 
@@ -199,13 +262,10 @@ class Stage:
                 table[nlri] = legs
 
 
-def _blocks(out: AdjRibOut) -> tuple[Block, ...]:
-    """An Adj-RIB-Out as announcements: prefixes by attributes and by who said them."""
-    found: dict[tuple[int, str], tuple[Family, Any, list[Nlri]]] = {}
-    for family, table in out.tables.items():
-        for nlri, (attributes, source) in table.items():
-            found.setdefault((id(attributes), source), (family, attributes, []))[2].append(nlri)
-    return tuple(Block(f, a, tuple(n), source) for (_, source), (f, a, n) in found.items())
+def _entries(block: Block) -> list[bytes]:
+    """The prefixes of one of several paths, behind path identifiers that stand for its next hop."""
+    path_id = blake2b(block.attributes.nexthop, digest_size=ID_SIZE).digest()
+    return [path_id + nlri for nlri in block.nlris]
 
 
 Between = tuple[bytes, bytes]

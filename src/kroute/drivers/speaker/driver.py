@@ -78,6 +78,7 @@ def session_parameters(
         keepalive=peer.keepalive,
         local_port=peer.local_port or 0,
         add_path=tuple(int(f) for f in peer.add_path),
+        add_path_send=tuple(int(f) for f in peer.add_path_send),
         extended_nexthop=peer.extended_nexthop,
         restart_time=peer.graceful_restart.restart_time if peer.graceful_restart else None,
         ttl_security=peer.ttl_security,

@@ -140,6 +140,7 @@ def _negotiated(body: bytes) -> Negotiated:
         families=families,
         restart=restart and _peer_restart(restart),
         add_path=_families(values.pop("add_path")),
+        add_path_send=_families(values.pop("add_path_send")),
         capabilities=tuple(Capability(*row) for row in values.pop("capabilities")),
         **values,
     )

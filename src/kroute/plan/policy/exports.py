@@ -21,6 +21,7 @@ from kroute.model.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFE
 from kroute.model.net import Family
 from kroute.model.policies import NexthopRule, OriginClass
 from kroute.model.reason import Reason, Why
+from kroute.model.session_keys import ADD_PATH_MAX, PathSelect
 from kroute.plan.paths import LAST_RESORT, Path
 from kroute.plan.policy.actions import Draft, prepended
 from kroute.plan.policy.matching import Place
@@ -49,6 +50,15 @@ UNWISHED = ExportWish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Several:
+    """That several paths to a prefix are told, in some families (RFC 7911)."""
+
+    families: tuple[Family, ...]
+    select: PathSelect = PathSelect.EQUAL
+    most: int = ADD_PATH_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRules:
     """All that decides what a peer is told and in which words; peers of equal rules share one Adj-RIB-Out."""
 
@@ -64,6 +74,8 @@ class ExportRules:
     asn4: bool
     message_size: int
     wish: ExportWish = UNWISHED
+    several: Several | None = None
+    """Where a prefix is told with several paths; None: nowhere."""
 
     @property
     def announce(self) -> frozenset[OriginClass] | None:
@@ -81,6 +93,10 @@ class ExportRules:
         if self.wish.policy is not None and self.wish.policy.asks_kind:
             return True
         return self.announce is not None and self.others
+
+    def has_ids(self, family: Family) -> bool:
+        """Whether prefixes of a family are told with path identifiers before them."""
+        return self.several is not None and family in self.several.families
 
     def nexthop(self, family: Family) -> bytes | None:
         """The own next hop for a family, or None where the session cannot carry it."""

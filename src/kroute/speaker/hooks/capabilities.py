@@ -42,13 +42,22 @@ def side_by_side(negotiated: Any) -> list[Row]:
         mine, other = (_text(code, side[code]) if code in side else "" for side in (ours, theirs))
         holds = bool(mine and other)
         if code == _CODE.ADD_PATH:
-            holds = bool(add_path(negotiated))
+            holds = bool(add_path(negotiated) or add_path_send(negotiated))
         rows.append((_NAMES.get(code, f"capability {code}"), mine, other, holds))
     return rows
 
 
 def add_path(negotiated: Any) -> list[int]:
     """AFIs of the unicast families in which the peer sends us path identifiers (RFC 7911 §4)."""
+    return _agreed(negotiated, _RECEIVE, _SEND)
+
+
+def add_path_send(negotiated: Any) -> list[int]:
+    """AFIs of the unicast families in which we send the peer path identifiers."""
+    return _agreed(negotiated, _SEND, _RECEIVE)
+
+
+def _agreed(negotiated: Any, we: int, they: int) -> list[int]:
     ours, theirs = (
         side.capabilities.get(_CODE.ADD_PATH) or {}
         for side in (negotiated.sent_open, negotiated.received_open)
@@ -56,8 +65,13 @@ def add_path(negotiated: Any) -> list[int]:
     return sorted(
         int(afi)
         for (afi, safi), mine in ours.items()
-        if int(safi) == _UNICAST and mine & _RECEIVE and theirs.get((afi, safi), 0) & _SEND
+        if int(safi) == _UNICAST and mine & we and _known(theirs.get((afi, safi), 0)) & they
     )
+
+
+def _known(way: Any) -> int:
+    """A direction of the capability; any value that RFC 7911 §4 does not define is ignored."""
+    return int(way) if int(way) in _DIRECTIONS else 0
 
 
 def _families(ours: Any, theirs: Any) -> list[Row]:

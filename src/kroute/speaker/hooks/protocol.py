@@ -15,7 +15,7 @@ from exabgp.reactor.keepalive import KA
 from exabgp.reactor.protocol import Protocol as StockProtocol
 
 from kroute.codec.frames import ANY_ASN
-from kroute.speaker.hooks.capabilities import add_path, side_by_side
+from kroute.speaker.hooks.capabilities import add_path, add_path_send, side_by_side
 
 _NOTIFICATION_BIT: Final = 0x4
 _UNICAST: Final = 1
@@ -171,6 +171,7 @@ def describe(negotiated: Any, neighbor: Any, local_address: str) -> dict[str, An
         "restart": _restart(received.capabilities.get(_CODE.GRACEFUL_RESTART)),
         "local_address": local_address,
         "add_path": add_path(negotiated),
+        "add_path_send": add_path_send(negotiated),
         "capabilities": side_by_side(negotiated),
     }
 

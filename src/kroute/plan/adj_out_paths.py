@@ -1,0 +1,245 @@
+"""Adj-RIB-Out of peers that are told several paths to a prefix (RFC 7911, send).
+
+A path identifier stands for who told us the path, so it is the same for all prefixes, for all peers, over re-decisions
+and over restarts: a peer that keeps our routes while we are away finds them again under their names. There is one path
+of a source to a prefix, so identifiers of a prefix are distinct, and one is never given to another source.
+
+What replaces a path is told before the path is withdrawn, so that a peer is at no time without any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from kroute.model.bgp import Attributes, PeerName
+from kroute.model.net import Family, Nlri
+from kroute.model.reason import Reason, Why
+from kroute.model.session_keys import PathSelect
+from kroute.plan.adj_out import AdjRibOut, Heard, Tell
+from kroute.plan.decision import in_order
+from kroute.plan.paths import Path, Selection, Source
+from kroute.plan.policy import Classes, ExportRules, Several, Told
+from kroute.plan.rib import Decided
+
+Rivals = Callable[[Family, Nlri], tuple[Path, ...]]
+"""Every path known for a prefix (:meth:`kroute.plan.rib.Rib.rivals`)."""
+
+Ranks = dict[tuple[Path, ...], list[Path]]
+"""Equal paths in order, by the rivals that they were found among: prefixes with equal rivals share the search."""
+
+Gone = dict[str, list[bytes]]
+"""Entries to withdraw, by source."""
+
+News = dict[tuple[int, str], tuple[Attributes, list[bytes]]]
+"""Entries to announce, by attributes (and their identity) and source."""
+
+BETTER_ONES: Final = Reason(Why.NOT_CHOSEN, "a better path is told (addPathSelect: equal)")
+SAME_HOP: Final = Reason(Why.NOT_CHOSEN, "another path with the same next hop is told")
+ENOUGH: Final = Reason(Why.NOT_CHOSEN, "as many better paths as addPathMax allows are told")
+
+
+class PathIds:
+    """The identifiers of all sources that anybody has been told paths of: 4 octets, never zero.
+
+    They follow from the source's name; two that would be alike are told apart by who came first.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[str, bytes] = {}
+        self._taken: set[int] = {0}
+
+    def of(self, source: Source) -> bytes:
+        """The identifier of a source's paths."""
+        if not source.path_id:
+            source.path_id = self._named(f"{source.name}#{source.place}")
+        return source.path_id
+
+    def _named(self, name: str) -> bytes:
+        found = self._ids.get(name)
+        if found is None:
+            number = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big")
+            while number in self._taken:
+                number = (number + 1) % (1 << 32)
+            self._taken.add(number)
+            found = self._ids[name] = number.to_bytes(4, "big")
+        return found
+
+
+class Entry(NamedTuple):
+    """One path to a prefix as it is told: its identifier, and what :data:`~kroute.plan.adj_out.Heard` says."""
+
+    path_id: bytes
+    heard: Heard
+
+
+class AdjRibOutPaths(AdjRibOut):
+    """The table of export rules with several paths in some families; others are as in any Adj-RIB-Out.
+
+    ``rivals`` are asked for when a prefix has been decided. ``paths`` holds each prefix's entries, best first.
+    """
+
+    def __init__(
+        self,
+        rules: ExportRules,
+        classes: Classes,
+        several: Several,
+        rivals: Rivals,
+        ids: PathIds,
+    ) -> None:
+        super().__init__(rules, classes)
+        self.paths: dict[Family, dict[Nlri, tuple[Entry, ...]]] = {
+            f: {} for f in self.tables if f in several.families
+        }
+        self._several = several
+        self._rivals = rivals
+        self._ids = ids
+        self._count: Counter[Family] = Counter()
+
+    def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
+        """Start from a whole Loc-RIB."""
+        table = self.paths.get(family)
+        if table is None:
+            super().fill(family, loc)
+            return
+        ranks: Ranks = {}
+        for nlri in loc:
+            if entries := self._wanted(family, nlri, ranks):
+                table[nlri] = entries
+                self._account(family, entries, 1)
+
+    def follow(self, family: Family, decided: Decided) -> Iterable[Tell]:
+        """Bring the table up to date; what its members have to be told, announcements first."""
+        table = self.paths.get(family)
+        if table is None:
+            return super().follow(family, decided)
+        gone: Gone = {}
+        news: News = {}
+        ranks: Ranks = {}
+        for nlri in decided.selected:
+            old, new = table.get(nlri, ()), self._wanted(family, nlri, ranks)
+            if new == old:
+                continue
+            self._account(family, old, -1)
+            self._account(family, new, 1)
+            if new:
+                table[nlri] = new
+            else:
+                del table[nlri]
+            _compare(nlri, old, new, gone, news)
+        return self._messages(family, gone, news)
+
+    def entries(self, family: Family) -> Mapping[bytes, Heard]:
+        """What is told in a family; keys are path identifier and prefix where it has several paths."""
+        table = self.paths.get(family)
+        if table is None:
+            return super().entries(family)
+        return {e.path_id + nlri: e.heard for nlri, found in table.items() for e in found}
+
+    def has(self, family: Family, nlri: Nlri) -> bool:
+        """Whether a prefix is told."""
+        return nlri in self.paths.get(family, ()) or super().has(family, nlri)
+
+    def size(self, family: Family) -> int:
+        """How many paths the table has in a family."""
+        return self._count[family] if family in self.paths else super().size(family)
+
+    def verdicts(
+        self, family: Family, nlri: Nlri, selection: Selection
+    ) -> Iterable[tuple[Path, Told]]:
+        """Every usable path to a prefix, best first, and what becomes of it towards these peers."""
+        if family not in self.paths:
+            return super().verdicts(family, nlri, selection)
+        return self._each(family, nlri)
+
+    def _each(self, family: Family, nlri: Nlri) -> Iterator[tuple[Path, Told]]:
+        rivals, equal_only = self._rivals(family, nlri), self._several.select is PathSelect.EQUAL
+        equal = list(in_order(rivals, PathSelect.EQUAL))
+        chosen = dict(self._chosen(family, nlri, {}))
+        for path in in_order(rivals, PathSelect.ALL):
+            told = self.verdict(family, nlri, path)
+            if told.attributes is not None and path not in chosen:
+                reason = ENOUGH if len(chosen) == self._several.most else SAME_HOP
+                if equal_only and path not in equal:
+                    reason = BETTER_ONES
+                told = Told(None, reason, told.rules)
+            yield path, told
+
+    # --- what to tell of a prefix ---------------------------------------------------------------------
+
+    def _wanted(self, family: Family, nlri: Nlri, ranks: Ranks) -> tuple[Entry, ...]:
+        """The entries that a prefix has now."""
+        of = self._ids.of
+        return tuple(
+            Entry(of(path.source), (attributes, "" if path.is_local else path.source.name))
+            for path, attributes in self._chosen(family, nlri, ranks)
+        )
+
+    def _chosen(
+        self, family: Family, nlri: Nlri, ranks: Ranks
+    ) -> Iterator[tuple[Path, Attributes]]:
+        """The paths that are told, best first: policy is asked first, then as many as are allowed. Of equal paths with
+        one next hop the best will do, for they are told so that traffic can be shared.
+        """
+        rivals, select = self._rivals(family, nlri), self._several.select
+        if select is PathSelect.ALL:
+            ordered: Iterable[Path] = in_order(rivals, select)
+        elif (known := ranks.get(rivals)) is not None:
+            ordered = known
+        else:
+            ordered = ranks[rivals] = list(in_order(rivals, select))
+        hops: set[bytes] = set()
+        left = self._several.most
+        for path in ordered:
+            attributes = self.verdict(family, nlri, path).attributes
+            if attributes is None:
+                continue
+            if select is PathSelect.EQUAL and attributes.nexthop in hops:
+                continue
+            hops.add(attributes.nexthop)
+            yield path, attributes
+            left -= 1
+            if not left:
+                return
+
+    def _account(self, family: Family, entries: Iterable[Entry], change: int) -> None:
+        for _, (_, source) in entries:
+            self._sources[family, source] += change
+            self._count[family] += change
+
+    # --- what to say ------------------------------------------------------------------------------------
+
+    def _messages(self, family: Family, gone: Gone, news: News) -> list[Tell]:
+        """Each source's peer is left out; all announcements go before all withdrawals."""
+        to = {source: tuple(sorted(self.members - {PeerName(source)})) for source in gone}
+        to |= {source: tuple(sorted(self.members - {PeerName(source)})) for _, source in news}
+        announcing: dict[tuple[PeerName, ...], Tell] = {}
+        for (_, source), (attributes, entries) in news.items():
+            if peers := to[source]:
+                tell = announcing.setdefault(peers, self._tell(peers, family))
+                tell.announced.append((attributes, entries))
+        withdrawing: dict[tuple[PeerName, ...], Tell] = {}
+        for source, entries in gone.items():
+            if peers := to[source]:
+                withdrawing.setdefault(peers, self._tell(peers, family)).withdrawn += entries
+        return [*announcing.values(), *withdrawing.values()]
+
+    def _tell(self, peers: tuple[PeerName, ...], family: Family) -> Tell:
+        return Tell(peers=peers, rules=self.rules, family=family)
+
+
+def _compare(
+    nlri: Nlri, old: Iterable[Entry], new: Iterable[Entry], gone: Gone, news: News
+) -> None:
+    """Add to what is to be said how the entries of one prefix have changed."""
+    before, now = dict(old), dict(new)
+    for path_id, (_, source) in before.items():
+        if path_id not in now:
+            gone.setdefault(source, []).append(path_id + nlri)
+    for path_id, heard in now.items():
+        if before.get(path_id) != heard:
+            attributes, source = heard
+            entries = news.setdefault((id(attributes), source), (attributes, []))[1]
+            entries.append(path_id + nlri)
