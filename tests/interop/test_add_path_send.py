@@ -1,0 +1,223 @@
+"""A kroute reflector tells several paths to BIRD, FRR, GoBGP and kroute (RFC 7911): an anycast service on two nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from support.daemon import Kroute, RouteMonitor, Site, nothing_lost
+from support.daemon_peers import Bird, Frr, Gobgp, bird_session, frr_session, gobgp_session
+from support.netns import Namespace, wait_for
+
+pytestmark = pytest.mark.root
+
+ASN = 64512
+K4, P4 = "192.0.2.1", "192.0.2.2"
+ANY4, ANY6 = "198.51.100.53", "2001:db8:53::53"
+HOPS4, HOPS6 = {"192.0.2.3", "192.0.2.4"}, {"2001:db8::3", "2001:db8::4"}
+BOTH = {f"{ANY4}/32": HOPS4, f"{ANY6}/128": HOPS6}
+ONE = {f"{ANY4}/32": {"192.0.2.4"}, f"{ANY6}/128": {"2001:db8::4"}}
+PEERING = {
+    "topology": "routeReflector",
+    "routeReflector": {"nodes": ["n1"]},
+    "addPath": "both",
+    "initiate": "both",
+}
+NO_SERVICE = {"services": {"static": []}}
+SERVICE = {
+    "services": {
+        "internalPeers": True,
+        "static": [{"name": "dns", "addresses": [ANY4, ANY6], "nodes": ["n3", "n4"], "bind": True}],
+    }
+}
+
+
+class Taker(Protocol):
+    """A client that takes several paths."""
+
+    def told(self, prefix: str) -> dict[str, int | None]:
+        """Next hops of all its paths to a prefix, with path identifiers where it shows them."""
+
+
+class TakingBird(Bird):
+    def told(self, prefix: str) -> dict[str, int | None]:
+        text = self.ask(f"show route {prefix} all where source = RTS_BGP")
+        return {m.split()[0]: None for m in re.findall(r"BGP\.next_hop: (.*)", text)}
+
+
+class TakingFrr(Frr):
+    def told(self, prefix: str) -> dict[str, int | None]:
+        family = "ipv6" if ":" in prefix else "ipv4"
+        paths = self.show(f"show bgp {family} unicast {prefix}").get("paths", [])
+        return {
+            h["ip"]: p.get("addpath", {}).get("rxId") or p.get("rxId")
+            for p in paths
+            for h in p["nexthops"]
+            if h.get("scope", "global") == "global"
+        }
+
+
+class TakingGobgp(Gobgp):
+    def told(self, prefix: str) -> dict[str, int | None]:
+        family = "ipv6" if ":" in prefix else "ipv4"
+        found: dict[str, int | None] = {}
+        for path in (self._ask("global", "rib", "-a", family) or {}).get(prefix, []):
+            attributes = {a["type"]: a for a in path["attrs"]}
+            found[(attributes.get(14) or attributes[3])["nexthop"]] = path.get("id")
+        return found
+
+
+def bird(site: Site, where: Namespace) -> Taker:
+    session = bird_session("r", P4, ASN, K4, ASN, ipv4="add paths rx;", ipv6="add paths rx;")
+    return TakingBird(where, site.folder / "bird", P4, session)
+
+
+def frr(site: Site, where: Namespace) -> Taker:
+    return TakingFrr(where, site.folder / "frr", ASN, P4, frr_session(K4, ASN, "ipv4", "ipv6"))
+
+
+def gobgp(site: Site, where: Namespace) -> Taker:
+    text = gobgp_session(K4, ASN, "ipv4", "ipv6").replace(
+        " [neighbors.afi-safis.mp-graceful-restart.config]",
+        " [neighbors.afi-safis.add-paths.config]\n receive = true\n"
+        " [neighbors.afi-safis.mp-graceful-restart.config]",
+    )
+    return TakingGobgp(where, site.folder / "gobgp", ASN, text)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site("aps") as site:
+        yield site
+
+
+Nodes = dict[str, Kroute]
+
+
+@pytest.fixture
+def nodes(site: Site) -> Nodes:
+    """n1 reflects; n3 and n4 run the service. All are up."""
+    found = {f"n{i}": site.node(i, {"peering": PEERING, **SERVICE}) for i in (1, 3, 4)}
+    for node in found.values():
+        node.start()
+    found["n1"].established("node/n3", "node/n4")
+    return found
+
+
+def client(site: Site) -> Namespace:
+    """The namespace of n2, which is known to the others as a node."""
+    where = site.host("c", 2)
+    site.join("n2", ["10.244.2.0/24"], [P4, "2001:db8::2"])
+    return where
+
+
+def ids(reflector: Kroute) -> dict[str, dict[str, int]]:
+    """Prefix by prefix, next hops and identifiers of the service's paths that n2 is told."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in reflector.ask("rib-out", peer="n2"):
+        if entry["prefix"] in BOTH:
+            hop = entry["attributes"]["next_hop"]
+            found.setdefault(entry["prefix"], {})[hop] = entry["pathId"]
+    return found
+
+
+def hops(found: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
+    return {prefix: set(paths) for prefix, paths in found.items()}
+
+
+def hears(taker: Taker, expected: dict[str, set[str]]) -> None:
+    """Wait until a client has these paths and no others."""
+
+    def has() -> dict[str, set[str]]:
+        return hops({prefix: taker.told(prefix) for prefix in expected})
+
+    wait_for(lambda: has() == expected, 20, f"{expected}, it has {has()}")
+
+
+@pytest.mark.parametrize("start", [bird, frr, gobgp])
+def test_a_client_takes_every_path_and_keeps_them_while_the_reflector_restarts(
+    site: Site, nodes: Nodes, start: Callable[[Site, Namespace], Taker]
+) -> None:
+    reflector = nodes["n1"]
+    taker = start(site, client(site))
+    reflector.established("node/n2")
+    hears(taker, BOTH)
+    told = ids(reflector)
+    assert hops(told) == BOTH
+    for prefix in BOTH:
+        assert all(taker.told(prefix)[h] in (None, i) for h, i in told[prefix].items())
+    page = reflector.ask("peer", name="n2")["negotiated"]
+    assert page["addPathSend"] == ["ipv4", "ipv6"]
+    row = next(c for c in page["capabilities"] if c["name"] == "add-path")
+    assert ("send and receive" in row["ours"], "receive" in row["theirs"]) == (True, True)
+    assert row["holds"]
+
+    nodes["n3"].configure(NO_SERVICE)
+    hears(taker, ONE)
+    nodes["n3"].configure(SERVICE)
+    hears(taker, BOTH)
+    assert ids(reflector) == told
+
+    reflector.end(signal.SIGKILL)
+    assert hops({prefix: taker.told(prefix) for prefix in BOTH}) == BOTH, "stale, but there"
+    reflector.start()
+    reflector.established("node/n2", "node/n3", "node/n4")
+    wait_for(lambda: ids(reflector) == told, 20, "the same paths under the same identifiers")
+    hears(taker, BOTH)
+    assert reflector.peer("node/n2")["faults"] == 0
+
+
+def test_a_kroute_client_shares_its_traffic_among_all_that_announce_an_address(
+    site: Site, nodes: Nodes
+) -> None:
+    """Its kernel has both legs, and flows take either; losing one node, or the reflector, loses no route."""
+    reflector = nodes["n1"]
+    node = site.node(2, {"peering": PEERING, **SERVICE})
+    node.where.sysctl("net.ipv4.fib_multipath_hash_policy", 1)
+    node.start()
+    node.established("node/n1")
+    legs(node, BOTH)
+    assert taken(node, ANY4) == HOPS4
+    assert hops(ids(reflector)) == BOTH
+    shown = node.run("show", "rib", "in", "n1", "--socket", str(node.socket)).stdout
+    for paths in ids(reflector).values():
+        assert all(str(number) in shown for number in paths.values())
+    story = reflector.ask("why", target=f"{ANY4}/32")["story"]
+    assert any("told to" in line and "via 192.0.2.4" in line for line in story)
+    with RouteMonitor(node.where) as monitor:
+        with nothing_lost((node.where, ANY4), (node.where, ANY6)):
+            nodes["n3"].configure(NO_SERVICE)
+            legs(node, ONE)
+            nodes["n3"].configure(SERVICE)
+            legs(node, BOTH)
+            reflector.restart(signal.SIGKILL)
+            node.established("node/n1")
+            reflector.established("node/n3", "node/n4")
+            legs(node, BOTH)
+        assert not any(monitor.deleted(address) for address in (ANY4, ANY6))
+    assert node.peer("node/n1")["faults"] == 0
+
+
+def legs(node: Kroute, expected: dict[str, set[str]]) -> None:
+    """Wait until the kernel has these legs to the service."""
+
+    def has() -> dict[str, set[str]]:
+        known = node.kernel()
+        return {prefix: known.get(prefix.partition("/")[0], set()) for prefix in expected}
+
+    wait_for(lambda: has() == expected, 20, f"{expected}, the kernel has {has()}")
+
+
+def taken(node: Kroute, target: str) -> set[str]:
+    """The gateways that the kernel picks for flows from many ports."""
+    found = set()
+    for port in range(20000, 20064):
+        flow = f"{target} ipproto udp sport {port} dport 53"
+        (route,) = json.loads(node.where.run(["ip", "-json", "route", "get", *flow.split()]))
+        found.add(route["gateway"])
+    return found
