@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 from struct import Struct, pack
 from typing import NamedTuple
 
 from kroute.codec.rtnetlink import (
+    HEADER,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -42,7 +43,6 @@ _IF_OPER_UP = 6
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
-_ACK = NLM_F_REQUEST | NLM_F_ACK
 
 
 class LinkState(NamedTuple):
@@ -55,6 +55,24 @@ class LinkState(NamedTuple):
     """operstate is UP: the other end is up as well, and a bridge forwards."""
     mac: str
     kind: str
+
+
+LAST = 2
+"""Sequence number of a burst's last request; those before it have 1."""
+
+
+def burst(requests: Sequence[bytes]) -> bytes:
+    """Requests as one datagram. The kernel tells of each that it refuses, and acknowledges the last, which bears the
+    number :data:`LAST`: one answer to read instead of one for each."""
+    *others, last = requests
+    length, kind, flags, _, port = HEADER.unpack_from(last)
+    head = HEADER.pack(length, kind, flags | NLM_F_ACK, LAST, port)
+    return b"".join((*others, head, last[HEADER.size :]))
+
+
+def is_last(request: bytes) -> bool:
+    """Whether a request that the kernel echoes was a burst's last."""
+    return bool(HEADER.unpack_from(request)[3] == LAST)
 
 
 def _text(kind: int, value: str) -> bytes:
@@ -79,7 +97,7 @@ def create(
     info = _text(_INFO_KIND, "veth") + attribute(_INFO_DATA, attribute(_VETH_PEER, peer))
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, host) + _mac(host_mac) + shared
     body += _number(_MASTER, bridge) + attribute(_LINKINFO, info)
-    return message(RTM_NEWLINK, _ACK | NLM_F_CREATE | NLM_F_EXCL, body)
+    return message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, body)
 
 
 def port_up(name: str, *, hairpin: bool) -> bytes:
@@ -87,12 +105,12 @@ def port_up(name: str, *, hairpin: bool) -> bytes:
     data = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, bytes((hairpin,))))
     info = _text(_INFO_SLAVE_KIND, "bridge") + data
     body = _IFINFOMSG.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _text(_IFNAME, name)
-    return message(RTM_NEWLINK, _ACK, body + attribute(_LINKINFO, info))
+    return message(RTM_NEWLINK, NLM_F_REQUEST, body + attribute(_LINKINFO, info))
 
 
 def up(index: int) -> bytes:
     """An interface up."""
-    return message(RTM_NEWLINK, _ACK, _IFINFOMSG.pack(0, 0, index, _IFF_UP, _IFF_UP))
+    return message(RTM_NEWLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, index, _IFF_UP, _IFF_UP))
 
 
 def add_address(index: int, interface: Interface) -> bytes:
@@ -102,7 +120,7 @@ def add_address(index: int, interface: Interface) -> bytes:
     body = head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
     if isinstance(interface, IPv4Interface):
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-    return message(RTM_NEWADDR, _ACK | NLM_F_CREATE | NLM_F_EXCL, body)
+    return message(RTM_NEWADDR, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, body)
 
 
 def add_default_route(index: int, gateway: Address) -> bytes:
@@ -113,7 +131,7 @@ def add_default_route(index: int, gateway: Address) -> bytes:
     body += attribute(_RTA_DST, bytes(len(gateway.packed))) + attribute(
         _RTA_GATEWAY, gateway.packed
     )
-    return message(RTM_NEWROUTE, _ACK | NLM_F_CREATE, body + _number(_RTA_OIF, index))
+    return message(RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_CREATE, body + _number(_RTA_OIF, index))
 
 
 def get_link(name: str) -> bytes:
@@ -130,18 +148,22 @@ def get_addresses(family: int, index: int) -> bytes:
 
 def delete(name: str) -> bytes:
     """Remove an interface, and with it a veth's other end."""
-    return message(RTM_DELLINK, _ACK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name))
+    return message(
+        RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name)
+    )
 
 
 def set_group(name: str, group: int) -> bytes:
     """Put an interface into a group."""
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name) + _number(_GROUP, group)
-    return message(RTM_NEWLINK, _ACK, body)
+    return message(RTM_NEWLINK, NLM_F_REQUEST, body)
 
 
 def delete_group(group: int) -> bytes:
     """Remove every interface of a group at once."""
-    return message(RTM_DELLINK, _ACK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _number(_GROUP, group))
+    return message(
+        RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _number(_GROUP, group)
+    )
 
 
 def link_of(body: bytes) -> LinkState:

@@ -7,41 +7,27 @@ leaves the pod to the plugins, which make it.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
-from struct import pack
 
 from kroute.codec.kni import veth
 from kroute.codec.kni.cni import Json, leased
-from kroute.codec.rtnetlink import (
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    MalformedMessage,
-    Message,
-    error_of,
-    messages,
-)
 from kroute.drivers.kni.leases import DEFAULT, Leases
 from kroute.drivers.kni.netns import entered
 from kroute.drivers.kni.plugins import Deadline
+from kroute.drivers.kni.removal import Removal
+from kroute.drivers.kni.talk import Refused, Talk
 from kroute.model.kni import How, KniError, Refusal, Wiring
 from kroute.model.net import Address
 from kroute.plan.kni_fast import Recipe, recipe, result
 
-_DATAGRAM = 1 << 16
-_PATIENCE = 10
-"""Seconds that the kernel may take to answer; removing devices waits for RCU."""
-_GROUP = 0x6B6E6901
-"""Interface group of what is being removed together."""
 _SYSCTL = "/proc/sys/net"
 _LOOPBACK = 1
 """Index of ``lo`` in every namespace."""
@@ -50,85 +36,6 @@ _MEMORY = 2.0
 """Seconds that the bridge is taken to be as it was seen."""
 _SETTLE = 2.0
 """Seconds until the node's end forwards, once the pod's end is up."""
-
-
-class Refused(KniError):
-    """The kernel refused a message."""
-
-    def __init__(self, code: int, text: str) -> None:
-        self.errno = code
-        super().__init__(Refusal.BROKEN, f"netlink: {text or os.strerror(code)}")
-
-
-class Talk:
-    """A netlink socket in the namespace of the thread that opens it; one user at a time."""
-
-    def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, 0)
-        self._socket.bind((0, 0))
-        limit = pack("@ll", _PATIENCE, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        self._socket.setsockopt(270, 11, 1)  # SOL_NETLINK, NETLINK_EXT_ACK
-        self._socket.setsockopt(270, 12, 1)  # NETLINK_GET_STRICT_CHK
-
-    def close(self) -> None:
-        """Close; what was not read is lost."""
-        self._socket.close()
-
-    def tell(self, *requests: bytes) -> None:
-        """Send requests that ask for acknowledgements, all at once.
-
-        Raises:
-            Refused: the first that was; later ones were tried all the same.
-        """
-        self._socket.send(b"".join(requests))
-        refusal: Refused | None = None
-        awaited = len(requests)
-        while awaited:
-            for answer in self._answers():
-                if answer.kind == NLMSG_ERROR:
-                    awaited -= 1
-                    said = error_of(answer)
-                    if said.errno and refusal is None:
-                        refusal = Refused(said.errno, said.text)
-        if refusal is not None:
-            raise refusal
-
-    def link(self, name: str) -> veth.LinkState | None:
-        """One link; None where there is none."""
-        self._socket.send(veth.get_link(name))
-        for answer in self._answers():
-            if answer.kind != NLMSG_ERROR:
-                return veth.link_of(answer.body)
-            said = error_of(answer)
-            if said.errno != errno.ENODEV:
-                raise Refused(said.errno, said.text)
-        return None
-
-    def addresses(self, index: int) -> set[tuple[bytes, int]]:
-        """Packed addresses and prefix lengths of an interface."""
-        found = set()
-        for family in (4, 6):
-            self._socket.send(veth.get_addresses(family, index))
-            found |= veth.addresses_of(self._dump(), index)
-        return found
-
-    def _dump(self) -> Iterator[bytes]:
-        while True:
-            for answer in self._answers():
-                if answer.kind == NLMSG_DONE:
-                    return
-                if answer.kind == NLMSG_ERROR:
-                    said = error_of(answer)
-                    raise Refused(said.errno, said.text)
-                yield answer.body
-
-    def _answers(self) -> list[Message]:
-        try:
-            return list(messages(self._socket.recv(_DATAGRAM)))
-        except (OSError, MalformedMessage) as error:
-            raise KniError(Refusal.BROKEN, f"netlink: {error}") from error
 
 
 class FastPath:
@@ -162,7 +69,8 @@ class FastPath:
             self._idle.append(talk)
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets, once the kernel has answered."""
+        self._removal.close()
         while self._idle:
             self._idle.pop().close()
 
@@ -293,70 +201,8 @@ class FastPath:
         """
         made = self._recipe(wiring)
         assert made is not None, "prepared"
-        self._removal.remove(wiring.host)
+        self._removal.remove(wiring.host, deadline.left)
         _leases(made).give_back(container, wiring.interface, leased(wiring.result))
-
-
-class Removal:
-    """Removes interfaces that are to go at the same time with one message: each by itself waits 20 ms for RCU.
-
-    The first caller removes for all who came while the one before was at work.
-    """
-
-    def __init__(self, talking: Callable[[], AbstractContextManager[Talk]]) -> None:
-        self._talking = talking
-        self._waiting: list[_Going] = []
-        self._mutex = threading.Lock()
-        self._leader = threading.Lock()
-
-    def remove(self, name: str) -> None:
-        """Remove an interface; one that is not there is no error.
-
-        Raises:
-            KniError: the kernel refuses.
-        """
-        mine = _Going(name)
-        with self._mutex:
-            self._waiting.append(mine)
-        with self._leader:
-            if not mine.done:
-                with self._mutex:
-                    batch, self._waiting = self._waiting, []
-                self._remove(batch)
-        if mine.error is not None:
-            raise mine.error
-
-    def _remove(self, batch: list[_Going]) -> None:
-        error: KniError | None = None
-        try:
-            with self._talking() as talk:
-                if len(batch) == 1:
-                    _tolerate_absence(talk, veth.delete(batch[0].name))
-                else:
-                    for going in batch:
-                        _tolerate_absence(talk, veth.set_group(going.name, _GROUP))
-                    _tolerate_absence(talk, veth.delete_group(_GROUP))
-        except KniError as caught:
-            error = caught
-        for going in batch:
-            going.done, going.error = True, error
-
-
-class _Going:
-    """One interface that is to go."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.done = False
-        self.error: KniError | None = None
-
-
-def _tolerate_absence(talk: Talk, request: bytes) -> None:
-    try:
-        talk.tell(request)
-    except Refused as refused:
-        if refused.errno != errno.ENODEV:
-            raise
 
 
 def _leases(made: Recipe) -> Leases:

@@ -1,0 +1,123 @@
+"""Interfaces removed alone, together, while absent, against the kernel's will, and with nobody who hears them go."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from kroute.drivers.kni import removal
+from kroute.drivers.kni.removal import Removal
+from kroute.drivers.kni.talk import Talk
+from kroute.model.kni import KniError, Refusal
+from support.netns import Lab, Namespace
+
+pytestmark = pytest.mark.root
+
+
+@contextmanager
+def talking() -> Iterator[Talk]:
+    talk = Talk()
+    try:
+        yield talk
+    finally:
+        talk.close()
+
+
+@pytest.fixture
+def node():
+    with Lab("rmv") as lab:
+        yield lab.namespace("node")
+
+
+@pytest.fixture
+def removing():
+    made = Removal(talking)
+    yield made
+    made.close()
+
+
+def make(node: Namespace, count: int) -> list[str]:
+    names = [f"v{i}" for i in range(count)]
+    for name in names:
+        node.ip(f"link add {name} type veth peer name p{name}")
+    return names
+
+
+def links(node: Namespace) -> set[str]:
+    return {link["ifname"] for link in json.loads(node.run(["ip", "-j", "link"]))}
+
+
+def remove(node: Namespace, removing: Removal, names: list[str]) -> None:
+    """All at once; each must be gone when its own call returns."""
+    refused: list[Exception] = []
+
+    def one(name: str) -> None:
+        with node.entered():
+            try:
+                removing.remove(name, 20.0)
+                with talking() as talk:
+                    assert talk.link(name) is None
+            except (KniError, AssertionError) as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if refused:
+        raise refused[0]
+
+
+def test_an_interface_is_gone_when_its_removal_returns_also_the_tenth_in_a_row(node, removing):
+    for name in make(node, 10):
+        remove(node, removing, [name])
+    assert links(node) == {"lo"}
+
+
+def test_interfaces_that_go_together_take_no_other_along(node, removing):
+    names = make(node, 24)
+    remove(node, removing, names[:20])
+    assert links(node) == {"lo", *names[20:], *(f"p{name}" for name in names[20:])}
+
+
+def test_an_interface_that_is_not_there_is_no_error_alone_or_among_others(node, removing):
+    remove(node, removing, ["none"])
+    remove(node, removing, [*make(node, 6), "none", "never"])
+    assert links(node) == {"lo"}
+
+
+def test_what_the_kernel_refuses_is_told_and_others_can_still_be_removed(node, removing):
+    with pytest.raises(KniError):
+        remove(node, removing, ["lo"])
+    remove(node, removing, make(node, 3))
+    assert links(node) == {"lo"}
+
+
+def test_where_events_are_lost_the_kernel_s_answers_end_the_removals(node, removing, monkeypatch):
+    monkeypatch.setattr(removal, "_DROP_ALL_BUT_GONE", [(0x06, 0, 0, 0)])
+    remove(node, removing, make(node, 12))
+    assert links(node) == {"lo"}
+
+
+def test_a_removal_that_takes_longer_than_its_caller_has_time_is_late_and_ends_all_the_same(node):
+    go_on = threading.Event()
+
+    @contextmanager
+    def slowly() -> Iterator[Talk]:
+        go_on.wait(20.0)
+        with talking() as talk:
+            yield talk
+
+    slow = Removal(slowly)
+    (name,) = make(node, 1)
+    with node.entered(), pytest.raises(KniError) as caught:
+        slow.remove(name, 0.05)
+    assert caught.value.refusal is Refusal.LATE
+    go_on.set()
+    slow.close()
+    assert links(node) == {"lo"}
