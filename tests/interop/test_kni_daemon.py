@@ -15,7 +15,7 @@ import pytest
 from kroute.drivers.kni.client import Refused
 from kroute.model.kni import Generation, PodReply
 from support.daemon import Kroute, Site, reaches
-from support.kni_daemon import Kubelet, client, kni_node, ready
+from support.kni_daemon import Kubelet, client, kni_node, leases, ready, veths
 from support.netns import Namespace, wait_for
 
 pytestmark = pytest.mark.root
@@ -25,17 +25,6 @@ pytestmark = pytest.mark.root
 def site():
     with Site("kni") as made:
         yield made
-
-
-def leases(kroute: Kroute) -> dict[str, str]:
-    folder = kroute.folder / "leases" / "kroute"
-    names = [p for p in folder.glob("*") if p.name[0] in "1f"]
-    return {p.name: p.read_text().splitlines()[0] for p in names}
-
-
-def veths(kroute: Kroute) -> list[str]:
-    links = json.loads(kroute.where.run(["ip", "-j", "link"]))
-    return [link["ifname"] for link in links if link["ifname"].startswith("veth")]
 
 
 def addresses(pod: Namespace) -> set[str]:

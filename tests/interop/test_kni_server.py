@@ -194,6 +194,20 @@ def test_c1_sockets_are_for_root_only_and_go_with_the_server(site):
     assert list(site.node.folder.glob(".kroute-*")) == []
 
 
+def test_c1_nobody_but_root_can_connect_whatever_the_folder_allows(site):
+    site.node.folder.chmod(0o755)
+    code = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(site.path)]
+    assert subprocess.run(command, check=False).returncode == 0
+    refused = subprocess.run(
+        ["setpriv", "--reuid=65534", "--clear-groups", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "PermissionError" in refused.stderr
+
+
 def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
     fresh = site.node.folder / "fresh.sock"
     with pytest.raises(DriverError):
@@ -205,7 +219,8 @@ def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(foreign))
         listener.listen()
-        with pytest.raises(DriverError, match="another network runtime answers"):
+        who = rf"answers there \(pid {os.getpid()}, .*, uid {os.getuid()}\)"
+        with pytest.raises(DriverError, match=who):
             take((foreign,))
         assert foreign.exists()
 

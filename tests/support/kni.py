@@ -24,6 +24,20 @@ PLUGINS = os.environ.get("KROUTE_CNI_PLUGINS", "/usr/lib/cni")
 """Debian's, or those that scripts/interop-cni has built."""
 
 
+def make_core(
+    folder: Path, store: Store | None = None, *, deadline: float = 30.0, **more: Any
+) -> Core:
+    """A core on the folders of a :class:`KniNode`, for a thread or process that lives in its namespace."""
+    return Core(
+        store or Store(folder / "state" / "kni.sqlite"),
+        Plugins((str(folder / "bin"), PLUGINS), str(folder / "cache")),
+        Networks(str(folder / "net.d"), "10-kroute.conflist"),
+        lambda: NodeFacts(node="n1"),
+        settings=Settings(deadline=deadline, netns_folder=folder / "netns"),
+        **more,
+    )
+
+
 class KniNode:
     """Leaving the block removes namespaces and folders; calls are made inside ``node.entered()``."""
 
@@ -86,14 +100,7 @@ class KniNode:
 
     def core(self, store: Store | None = None, *, deadline: float = 30.0, **more: Any) -> Core:
         """A core on this node's folders, recovered."""
-        made = Core(
-            store or self.store(),
-            Plugins((str(self.bin), PLUGINS), str(self.folder / "cache")),
-            Networks(str(self.conf), "10-kroute.conflist"),
-            lambda: NodeFacts(node="n1"),
-            settings=Settings(deadline=deadline, netns_folder=self.folder / "netns"),
-            **more,
-        )
+        made = make_core(self.folder, store or self.store(), deadline=deadline, **more)
         with self.node.entered():
             made.recover()
         return made

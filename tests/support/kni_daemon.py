@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +41,19 @@ def ready(kroute: Kroute) -> None:
         return False
 
     wait_for(is_ready, 20.0, "the node's network to be ready")
+
+
+def leases(kroute: Kroute) -> dict[str, str]:
+    """Leases by address: the container id."""
+    folder = kroute.folder / "leases" / "kroute"
+    names = [p for p in folder.glob("*") if p.name[0] in "1f"]
+    return {p.name: p.read_text().splitlines()[0] for p in names}
+
+
+def veths(kroute: Kroute) -> list[str]:
+    """The node's ends of its pods' interfaces."""
+    links = json.loads(kroute.where.run(["ip", "-j", "link"]))
+    return [link["ifname"] for link in links if link["ifname"].startswith("veth")]
 
 
 class Kubelet:

@@ -240,6 +240,8 @@ class Domain:
     name: str = ""
     namespace: str = ""
     since: float = 0.0
+    intent: bool = False
+    """It is being made, nobody was told of it: undone at the next start."""
 
 
 class Refusal(StrEnum):

@@ -43,7 +43,10 @@ def read(text: str) -> Attachment:
 
 def write_domain(domain: Domain) -> str:
     """The record of a namespace."""
-    return json.dumps(asdict(domain), sort_keys=True, separators=(",", ":"))
+    found = asdict(domain)
+    if not domain.intent:  # as a kroute that knows no intents wrote it, and can read it
+        del found["intent"]
+    return json.dumps(found, sort_keys=True, separators=(",", ":"))
 
 
 def read_domain(text: str) -> Domain:

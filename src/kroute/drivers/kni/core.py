@@ -312,6 +312,7 @@ class Core:
         """Undo or finish what an earlier life left open; rebuild a store that was lost. Call it before serving."""
         if self.store.set_aside is not None:
             self._rebuild()
+        self.domains.recover()
         known = list(self.store.attachments.values())
         opened = [a for a in known if a.phase is not Phase.ATTACHED]
         if opened:

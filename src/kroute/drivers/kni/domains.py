@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from kroute.drivers.kni import netns as ns
@@ -45,19 +48,21 @@ class Domains:
         """
         folder = self._folder(request.netns_path_prefix)
         label = "-".join(p for p in (request.namespace, request.name) if p)
-        with self._locks.held(f"domain {label}", self._deadline):
+        name = _UNSAFE.sub("-", label)[:180]
+        with self._locks.held(f"domain {name}", self._deadline):
             for domain in list(self._store.domains.values()) if request.name else ():
                 mine = (domain.name, domain.namespace) == (request.name, request.namespace)
-                if mine and ns.lives(domain.path) and not self._inside(domain.path):
+                usable = not domain.intent and ns.lives(domain.path)
+                if mine and usable and not self._inside(domain.path):
                     return CreateReply(netns_path=domain.path)
-            return CreateReply(netns_path=self._create(folder, label, request))
+            return CreateReply(netns_path=self._create(folder, name, request))
 
     def made_for(self, name: str, namespace: str) -> str:
         """The namespace that was made for a pod; empty where none was."""
         mine = (
             d.path
             for d in list(self._store.domains.values())
-            if name and (d.name, d.namespace) == (name, namespace)
+            if name and not d.intent and (d.name, d.namespace) == (name, namespace)
         )
         return next(mine, "")
 
@@ -78,8 +83,7 @@ class Domains:
         for container in containers | ({request.id} if request.id else set()):
             self._detach(container)
         for path in paths & set(self._store.domains):
-            ns.remove(path)
-            self._store.remove_domain(path)
+            self.discard(path)
             log.info("removed network namespace %s", path)
 
     def _folder(self, prefix: str) -> Path:
@@ -89,35 +93,59 @@ class Domains:
             raise KniError(Refusal.INVALID, f"netns_path_prefix {prefix!r} is no absolute folder")
         return Path(prefix)
 
-    def _create(self, folder: Path, label: str, request: CreateRequest) -> str:
-        plain = _UNSAFE.sub("-", label)[:180]
+    def discard(self, path: str) -> None:
+        """Remove a namespace, or what is left of it, and its record.
+
+        Raises:
+            KniError: the kernel or the disk refuses.
+        """
+        ns.remove(path)
+        self._store.remove_domain(path)
+
+    def recover(self) -> None:
+        """Undo what an earlier life was making and told nobody of."""
+        for domain in [d for d in self._store.domains.values() if d.intent]:
+            log.warning("network namespace %s was being made: undone", domain.path)
+            try:
+                self.discard(domain.path)
+            except KniError as error:
+                log.error("%s is tried again at the next start: %s", domain.path, error)
+
+    def _create(self, folder: Path, plain: str, request: CreateRequest) -> str:
         names = [f"kni-{plain}"] if plain else []
         names.append(f"kni-{plain + '-' if plain else ''}{uuid.uuid4().hex[:12]}")
-        for name in names:
-            path = folder / name
-            try:
-                ns.create(path)
-            except FileExistsError:
+        for path in (folder / name for name in names):
+            if os.path.lexists(path) or str(path) in self._store.domains:
                 continue
-            except OSError as error:
-                raise KniError(Refusal.BROKEN, f"cannot make {path}: {error.strerror}") from error
-            try:
-                self._remember(path, request)
-            except KniError:
-                ns.remove(str(path))
-                raise
-            return str(path)
-        raise KniError(Refusal.BROKEN, f"no free name for a namespace in {folder}")
-
-    def _remember(self, path: Path, request: CreateRequest) -> None:
-        self._store.put_domain(
-            Domain(
+            intent = Domain(
                 path=str(path),
                 name=request.name,
                 namespace=request.namespace,
                 since=time.time(),
+                intent=True,
             )
-        )
+            if self._make(intent):
+                return str(path)
+        raise KniError(Refusal.BROKEN, f"no free name for a namespace in {folder}")
+
+    def _make(self, intent: Domain) -> bool:
+        """Record, make, record that it is made; false where somebody else took the path meanwhile."""
+        self._store.put_domain(intent, synced=False)
+        try:
+            ns.create(Path(intent.path))
+            self._store.put_domain(replace(intent, intent=False))
+        except FileExistsError:
+            self._store.remove_domain(intent.path)
+            return False
+        except OSError as error:
+            self._store.remove_domain(intent.path)
+            reason = f"cannot make {intent.path}: {error.strerror}"
+            raise KniError(Refusal.BROKEN, reason) from error
+        except KniError:
+            with suppress(KniError):  # it stays an intent, which the next start undoes
+                self.discard(intent.path)
+            raise
+        return True
 
     def _inside(self, path: str) -> list[str]:
         return [a.id for a in list(self._store.attachments.values()) if a.netns == path]

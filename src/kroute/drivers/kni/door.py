@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from struct import unpack
 
 from kroute.model.errors import DriverError
 
@@ -118,6 +119,21 @@ def _require_free(path: Path) -> None:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return
-        except OSError:
-            pass  # no answer in time, or no room in its queue: alive all the same
-    raise DriverError(f"KNI socket {path}: another network runtime answers there; stop it first")
+        except OSError:  # no answer in time, or no room in its queue: alive all the same
+            who = ""
+        else:
+            who = _listener(probe)
+    raise DriverError(
+        f"KNI socket {path}: another network runtime answers there{who}; stop it first"
+    )
+
+
+def _listener(connected: socket.socket) -> str:
+    """Who listens at the other end (SO_PEERCRED, unix(7)): root's runtime, or anybody who was first in /tmp."""
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    process, user, _ = unpack("iii", credentials)
+    try:
+        name = Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:  # of another PID namespace
+        name = "?"
+    return f" (pid {process}, {name}, uid {user})"

@@ -52,9 +52,9 @@ def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
 
 
 def _domains(core: Core, dry_run: bool) -> Iterator[Finding]:
-    for path in list(core.store.domains):
-        if not ns.lives(path):
-            outcome = _attempt(lambda p=path: core.store.remove_domain(p), dry_run)  # type: ignore[misc]
+    for path, domain in list(core.store.domains.items()):
+        if not domain.intent and not ns.lives(path):
+            outcome = _attempt(lambda p=path: core.domains.discard(p), dry_run)  # type: ignore[misc]
             yield Finding(object=f"netns/{path}", reason="it is gone", outcome=outcome)
 
 

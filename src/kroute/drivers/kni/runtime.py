@@ -103,6 +103,7 @@ class KniRuntime:
         """End running calls, give the sockets up, close the store. Attachments stay."""
         self._stopped.set()
         self._server.stop(float(self._config.deadline))
+        self._collector.join(float(self._config.deadline))  # it writes to the store
         self.core.store.close()
         self.fast.close()
 

@@ -91,14 +91,14 @@ class Store:
         self._write([("DELETE FROM attachments WHERE id = ?", (container,))], False)
         self.attachments.pop(container, None)
 
-    def put_domain(self, domain: Domain) -> None:
-        """Remember a namespace.
+    def put_domain(self, domain: Domain, *, synced: bool = True) -> None:
+        """Remember a namespace; on disk when this returns if ``synced``.
 
         Raises:
             KniError: it cannot be written.
         """
         text = record.write_domain(domain)
-        self._write([("REPLACE INTO domains VALUES (?, ?)", (domain.path, text))], True)
+        self._write([("REPLACE INTO domains VALUES (?, ?)", (domain.path, text))], synced)
         self.domains[domain.path] = domain
 
     def remove_domain(self, path: str) -> None:
