@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kroute.drivers.kni.runtime import KniRuntime
 
 log = logging.getLogger(__name__)
+
+_LOOK = 0.1
+"""Seconds between an attach or detach and the look at how full the ranges are."""
 
 
 def start(daemon: Daemon) -> KniRuntime:
@@ -60,17 +63,25 @@ def start(daemon: Daemon) -> KniRuntime:
 
 
 class _Exhaustion:
-    """Says when the last address is taken, and when there is room again; from whichever thread notices."""
+    """Says when the last address is taken, and when there is room again; from whichever thread notices.
+
+    A storm of attaches is looked at once in a while: the leases are a folder of files that has to be read.
+    """
 
     def __init__(self, daemon: Daemon, runtime: list[KniRuntime]) -> None:
         self._daemon = daemon
         self._runtime = runtime
         self._full: tuple[str, ...] = ()
+        self._due = False
 
     def look(self) -> None:
         loop = self._daemon.loop
-        if not self._runtime or loop is None:
-            return
+        if self._runtime and loop is not None and not self._due:
+            self._due = True
+            loop.call_soon_threadsafe(loop.call_later, _LOOK, self._look)
+
+    def _look(self) -> None:
+        self._due = False
         full = tuple(p.prefix for p in self._runtime[0].pools() if p.free == 0)
         if full == self._full:
             return
@@ -85,8 +96,7 @@ class _Exhaustion:
             )
             for prefix in full
         )
-        report: Callable[[], None] = lambda: self._daemon.control.report("kni", problems)  # noqa: E731
-        loop.call_soon_threadsafe(report)
+        self._daemon.control.report("kni", problems)
 
 
 class _Announcer:

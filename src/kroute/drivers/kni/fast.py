@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
@@ -86,7 +86,7 @@ class FastPath:
                 if self._known_bridge(talk, made) is None:
                     return None
                 host = f"veth{secrets.token_hex(4)}"
-                while talk.link(host) is not None:
+                while talk.index(host):
                     host = f"veth{secrets.token_hex(4)}"
         except KniError:
             return None
@@ -169,15 +169,15 @@ class FastPath:
             for name in ("lo", interface) if has_v6 else ():
                 _enable_ipv6(name)
         try:
-            link = inside.link(interface)
-            if link is None:
+            index = inside.index(interface)
+            if not index:
                 raise KniError(Refusal.BROKEN, f"{interface} has gone while it was configured")
             pairs = list(zip(addresses, made.ranges, strict=True))
             configured = [ip_interface(f"{a}/{p.prefixlen}") for a, p in pairs]
-            todo = [veth.add_address(link.ifindex, address) for address in configured]
-            todo += [veth.up(_LOOPBACK), veth.up(link.ifindex)]
+            todo = [veth.add_address(index, address) for address in configured]
+            todo += [veth.up(_LOOPBACK), veth.up(index)]
             if made.default_gateway:
-                todo += [veth.add_default_route(link.ifindex, made.gateway(p)) for _, p in pairs]
+                todo += [veth.add_default_route(index, made.gateway(p)) for _, p in pairs]
             inside.tell(*todo)
         finally:
             inside.close()
@@ -217,18 +217,25 @@ def _random_mac() -> str:
 
 def _forwards(version: int) -> bool:
     name = "ipv4/ip_forward" if version == 4 else "ipv6/conf/all/forwarding"
-    try:
-        with open(f"{_SYSCTL}/{name}", "rb") as file:
-            return file.read(1) == b"1"
-    except OSError:
-        return False
+    return _read(f"{_SYSCTL}/{name}") == b"1"
 
 
 def _enable_ipv6(name: str) -> None:
     path = f"{_SYSCTL}/ipv6/conf/{name}/disable_ipv6"
-    with suppress(FileNotFoundError), open(path, "rb") as file:
-        if file.read(1) != b"0":
-            _write(path, "0")
+    if _read(path) == b"1":
+        _write(path, "0")
+
+
+def _read(path: str) -> bytes:
+    """The first octet of a sysctl; empty where the kernel has none."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1)
+    finally:
+        os.close(file)
 
 
 def _write(path: str, value: str, *, optional: bool = False) -> None:

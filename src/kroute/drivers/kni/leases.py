@@ -11,16 +11,19 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kroute.model.kni import KniError, Pool, Refusal
 from kroute.model.net import Address, Prefix
 
 DEFAULT = "/var/lib/cni/networks"
+_NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT)
+_LONGEST = 64
+"""Octets of an address in text."""
 
 
 class Leases:
@@ -30,20 +33,32 @@ class Leases:
         self.folder = folder
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold host-local's lock; other processes and threads wait."""
+    def locked(self) -> Iterator[int]:
+        """Hold host-local's lock; other processes and threads wait. Gives a descriptor of the folder.
+
+        Raises:
+            KniError: the folder cannot be had, or the disk does not do what is asked of it inside.
+        """
+        opened: list[int] = []
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o750)
+            opened.append(self._lock())
+            fcntl.flock(opened[0], fcntl.LOCK_EX)
+            opened.append(os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            yield opened[1]
         except OSError as error:
-            raise KniError(
-                Refusal.UNAVAILABLE, f"leases in {self.folder}: {error.strerror}"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            reason = f"leases in {self.folder}: {error.strerror}"
+            raise KniError(Refusal.UNAVAILABLE, reason) from error
         finally:
-            os.close(lock)
+            for descriptor in reversed(opened):
+                os.close(descriptor)
+
+    def _lock(self) -> int:
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(f"{self.folder}/lock", flags, 0o750)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(f"{self.folder}/lock", flags, 0o750)
 
     def take(self, container: str, interface: str, ranges: tuple[Prefix, ...]) -> list[Address]:
         """One address of each range, as host-local would choose them; all or none.
@@ -52,68 +67,32 @@ class Leases:
             KniError: a range is full, or the disk cannot be written.
         """
         taken: list[Address] = []
-        owner = f"{container}\r\n{interface}".encode()
-        with self.locked():
+        with self.locked() as folder, _Owner(folder, container, interface) as owner:
             try:
-                used = {entry.name for entry in os.scandir(self.folder)}
                 for number, prefix in enumerate(ranges):
-                    taken.append(self._take(prefix, number, used, owner))
-            except (OSError, KniError) as error:
+                    taken.append(self._take(folder, prefix, number, owner))
+            except (OSError, KniError):
                 for address in taken:
-                    (self.folder / str(address)).unlink(missing_ok=True)
-                if isinstance(error, KniError):
-                    raise
-                reason = f"leases in {self.folder}: {error.strerror}"
-                raise KniError(Refusal.UNAVAILABLE, reason) from error
+                    _unlink(folder, str(address))
+                raise
         return taken
 
-    def _take(self, prefix: Prefix, number: int, used: set[str], owner: bytes) -> Address:
-        for address in _candidates(prefix, self._last(number)):
-            if str(address) in used:
-                continue
-            self._claim(str(address), owner)
-            self._write(f"last_reserved_ip.{number}", str(address).encode(), os.O_TRUNC)
-            return address
+    def _take(self, folder: int, prefix: Prefix, number: int, owner: _Owner) -> Address:
+        with _Last(folder, number) as last:
+            used: Collection[str] = ()
+            for address in _candidates(prefix, last.address):
+                name = str(address)
+                if name in used:
+                    continue
+                if owner.claim(name):
+                    last.put(name)
+                    return address
+                # The first is nearly always free; only where it is not, is the folder read.
+                used = used or set(os.listdir(folder))
         raise KniError(
             Refusal.EXHAUSTED,
             f"no free address is left for pods on this node: range {prefix} is full ({self.folder})",
         )
-
-    def _claim(self, name: str, owner: bytes) -> None:
-        """A lease that appears with its owner in it: a crash in between must not leave one that is nobody's."""
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            file = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder)
-            try:
-                os.write(file, owner)
-                # Python follows the link that /proc/self/fd is only where a folder is named.
-                os.link(f"/proc/self/fd/{file}", name, src_dir_fd=folder, dst_dir_fd=folder)
-            finally:
-                os.close(file)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
-                raise
-            self._write(name, owner, os.O_EXCL)  # a file system without nameless files
-        finally:
-            os.close(folder)
-
-    def _write(self, name: str, content: bytes, flags: int) -> None:
-        path = f"{self.folder}/{name}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
-        try:
-            os.write(file, content)
-        except OSError:
-            if flags & os.O_EXCL:
-                os.unlink(path)  # noqa: PTH108 - a path of text, once for each pod
-            raise
-        finally:
-            os.close(file)
-
-    def _last(self, number: int) -> Address | None:
-        try:
-            return ip_address((self.folder / f"last_reserved_ip.{number}").read_text().strip())
-        except (OSError, ValueError):
-            return None
 
     def give_back(self, container: str, interface: str, addresses: tuple[str, ...] = ()) -> None:
         """Release these addresses as far as this container holds them; without addresses, all that it holds.
@@ -121,20 +100,11 @@ class Leases:
         Raises:
             KniError: the disk cannot be written.
         """
-        owner = f"{container}\r\n{interface}".encode()
-        with self.locked():
-            for name in addresses or [entry.name for entry in os.scandir(self.folder)]:
-                path = self.folder / name
-                with suppress(FileNotFoundError):
-                    try:
-                        if path.read_bytes().strip() == owner:
-                            path.unlink()
-                    except FileNotFoundError:
-                        raise
-                    except OSError as error:
-                        raise KniError(
-                            Refusal.UNAVAILABLE, f"lease {path}: {error.strerror}"
-                        ) from error
+        owner = _owner(container, interface)
+        with self.locked() as folder:
+            for name in addresses or os.listdir(folder):  # noqa: PTH208 - a descriptor
+                if _read(folder, name, len(owner) + 2).strip() == owner:
+                    _unlink(folder, name)
 
     def held(self, older_than: float = 0.0) -> dict[str, str]:
         """Container ids by address, of leases at least ``older_than`` seconds old; empty where a crash left none."""
@@ -157,15 +127,119 @@ class Leases:
 
     def pools(self, ranges: tuple[Prefix, ...]) -> tuple[Pool, ...]:
         """How full each range is."""
-        used = {4: 0, 6: 0}
-        with suppress(OSError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if ":" in name:
-                    used[6] += 1
-                elif name.count(".") == 3:
-                    used[4] += 1
+        names: list[str] = []
+        with suppress(OSError):
+            names = os.listdir(self.folder)  # noqa: PTH208 - hundreds of names, without a Path for each
+        six = sum(":" in name for name in names)
+        used = {4: sum(name.count(".") == 3 for name in names), 6: six}
         return tuple(Pool(prefix=str(p), size=_size(p), used=used[p.version]) for p in ranges)
+
+
+class _Owner:
+    """Who takes leases: a file without a name that says so, which becomes the lease when it is linked.
+
+    A lease thus appears with its owner in it: a crash in between must not leave one that is nobody's. The leases of
+    one pod are links to one file, which costs the disk one file instead of several.
+    """
+
+    def __init__(self, folder: int, container: str, interface: str) -> None:
+        self._folder = folder
+        self._text = _owner(container, interface)
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            self._file = os.open(".", flags, 0o644, dir_fd=self._folder)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS_FILES:
+                raise
+        else:
+            os.write(self._file, self._text)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def claim(self, name: str) -> bool:
+        """Take a lease; False where somebody has it."""
+        try:
+            if self._file < 0:
+                self._write(name)
+                return True
+            # Python follows the link that /proc/self/fd is only where a folder is named.
+            source = f"/proc/self/fd/{self._file}"
+            os.link(source, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except FileExistsError:
+            return False
+        return True
+
+    def _write(self, name: str) -> None:
+        """Where the file system has no files without names."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = os.open(name, flags, 0o644, dir_fd=self._folder)
+        try:
+            os.write(file, self._text)
+        except OSError:
+            _unlink(self._folder, name)
+            raise
+        finally:
+            os.close(file)
+
+
+class _Last:
+    """The last address handed out of a range; overwritten in place, as a crash in between costs no more than a hint."""
+
+    def __init__(self, folder: int, number: int) -> None:
+        self._folder, self._name = folder, f"last_reserved_ip.{number}"
+        self._file = -1
+        self._length = 0
+        self.address: Address | None = None
+
+    def __enter__(self) -> Self:
+        with suppress(FileNotFoundError):
+            self._file = os.open(self._name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._folder)
+            text = os.read(self._file, _LONGEST)
+            self._length = len(text)
+            with suppress(ValueError):
+                self.address = ip_address(text.decode("ascii", "replace").strip())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def put(self, address: str) -> None:
+        """Write another one."""
+        if self._file < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.open(self._name, flags, 0o644, dir_fd=self._folder)
+        data = address.encode()
+        os.pwrite(self._file, data, 0)
+        if len(data) < self._length:
+            os.ftruncate(self._file, len(data))
+
+
+def _owner(container: str, interface: str) -> bytes:
+    return f"{container}\r\n{interface}".encode()
+
+
+def _read(folder: int, name: str, length: int) -> bytes:
+    """The beginning of a file; empty where there is none."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(file, length)
+    finally:
+        os.close(file)
+
+
+def _unlink(folder: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def leases_of(network: Mapping[str, Any]) -> Leases | None:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from struct import pack, unpack_from
 
@@ -22,6 +23,7 @@ FOLDER = Path("/run/netns")
 """Where `ip netns` looks, too."""
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +64,7 @@ def lives(path: str, inode: int = 0) -> bool:
 def identity(path: str) -> tuple[int, int] | None:
     """Device and inode, which tell namespaces apart; None where there is none."""
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 - a path of text, several times for each pod
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -75,7 +77,7 @@ def entered(descriptor: int) -> Iterator[None]:
     If the way back fails, the process ends at once: a thread in a pod's namespace would do the node's work there.
     """
     libc = _libc()
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(libc.setns(descriptor, _CLONE_NEWNET), "setns")
         try:

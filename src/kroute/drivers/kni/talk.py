@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from struct import pack
+from struct import pack, unpack_from
 
 from kroute.codec.kni import veth
 from kroute.codec.rtnetlink import (
@@ -20,6 +21,7 @@ from kroute.codec.rtnetlink import (
 from kroute.model.kni import KniError, Refusal
 
 _DATAGRAM = 1 << 16
+_SIOCGIFINDEX = 0x8933
 _PATIENCE = 10
 """Seconds that the kernel may take to answer; removing devices waits for RCU."""
 
@@ -80,6 +82,16 @@ class Talk:
             if said.errno != errno.ENODEV:
                 raise Refused(said.errno, said.text)
         return None
+
+    def index(self, name: str) -> int:
+        """The index of a link, 0 where there is none; waits for nothing, unlike :meth:`link` (netdevice(7))."""
+        try:
+            told = fcntl.ioctl(self._socket, _SIOCGIFINDEX, pack("16s24x", name.encode()))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return 0
+            raise KniError(Refusal.BROKEN, f"{name}: {error.strerror}") from error
+        return int(unpack_from("=i", told, 16)[0])
 
     def addresses(self, index: int) -> set[tuple[bytes, int]]:
         """Packed addresses and prefix lengths of an interface."""
