@@ -76,7 +76,7 @@ def joined() -> float:
     rib.decide()
 
     def join() -> None:
-        rib.check_origins([table], origin_check(observed, owners, before))
+        rib.review.check_origins([table], origin_check(observed, owners, before))
         rib.decide()
 
     return timed(join) * 1e3

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from struct import pack
 
 from harness.figures import measured
 from kroute.codec.config import parse_config
+from kroute.daemon.review import SLICE
 from kroute.model.bgp import Asn, AsSegment, Attributes, Peer, PeerKind, PeerName, SegmentType
 from kroute.model.config import Config
 from kroute.model.config_peering import Peering, RouteReflector, Topology
@@ -152,8 +154,10 @@ policies:
 """
 
 
-def changed_policy(prefixes: list[Nlri], per_block: int) -> float:
-    """Milliseconds until a new import policy holds for all stored paths, and every prefix is decided anew."""
+def changed_policy(prefixes: list[Nlri], per_block: int, *, hold: bool = False) -> float:
+    """Milliseconds until a new import policy holds for all stored paths, and every prefix is decided anew. With
+    ``hold`` those of the longest slice, as the daemon goes about it.
+    """
     rib = Rib(ME, Resolver(KERNEL), legs=8)
     table = source(1)
     for position in range(0, len(prefixes), per_block):
@@ -165,10 +169,21 @@ def changed_policy(prefixes: list[Nlri], per_block: int) -> float:
     )
 
     def change() -> None:
-        rib.accept(table, ImportRules(policy=policy))
+        rib.review.accept(table, ImportRules(policy=policy))
         rib.decide()
 
-    took = timed(change)
+    if hold:
+        gc.collect()
+        gc.freeze()  # as the daemon does with routes
+        moments = [time.perf_counter()]
+        rib.review.accept(table, ImportRules(policy=policy))
+        while rib.review.going_on:
+            rib.decide(SLICE)
+            gc.freeze()
+            moments.append(time.perf_counter())
+        took = max(b - a for a, b in itertools.pairwise(moments))
+    else:
+        took = timed(change)
     assert 0 < len(rib.loc[Family.IPV4]) < len(prefixes)
     return took * 1e3
 
@@ -190,6 +205,10 @@ def rows(only: str = "", runs: int = 5) -> Iterator[dict[str, object]]:
         "rib/learn/two-peers/100k": ("routes/s", lambda: learned(prefixes, PACKED, peers=2)),
         "policy/import-change/100k": ("ms", lambda: changed_policy(prefixes, PACKED)),
         "policy/import-change/distinct/100k": ("ms", lambda: changed_policy(prefixes, 1)),
+        "policy/longest-slice/distinct/100k": (
+            "ms",
+            lambda: changed_policy(prefixes, 1, hold=True),
+        ),
     }
     yield from measured(wanted, only, runs)
 

@@ -480,9 +480,10 @@ class History(RuleBasedStateMachine):
         self.listener.told.clear()
         self.listener.routing.speaker_died(self.listener.now)
 
-    @rule()
-    def flush(self) -> None:
-        self.listener.flush()
+    @rule(most=st.sampled_from([None, 1, 1, 2, 3]))
+    def flush(self, most: int | None) -> None:
+        """All that is to be judged again is, or a slice of it; anything may happen between two slices."""
+        self.listener.flush(most)
 
     # --- what must hold ----------------------------------------------------------------------------
 

@@ -220,9 +220,9 @@ class Listener:
     told: dict[PeerName, Told] = field(default_factory=dict)
     ends: dict[PeerName, list[Family]] = field(default_factory=dict)
 
-    def flush(self) -> list[Tell]:
+    def flush(self, most: int | None = None) -> list[Tell]:
         """Let the routing speak, and take in what it says as kernel and peers would."""
-        effects = self.routing.flush(self.now)
+        effects = self.routing.flush(self.now, most)
         for family, changes in effects.fib.items():
             for nlri, legs in changes.items():
                 if legs is None:

@@ -92,7 +92,7 @@ def test_a_reflector_that_is_no_node_may_know_of_another_cluster():
 def test_an_external_peer_keeps_only_what_it_may_tell():
     found = spoken(silent=(TOR,))
     rules = ImportRules(acceptance=Acceptance(exact=frozenset({(V4, n("0.0.0.0/0"))}), words=""))
-    found.routing.rib.accept(found.routing.peers[TOR.name].adj_in, rules)
+    found.routing.rib.review.accept(found.routing.peers[TOR.name].adj_in, rules)
     assert released(found)
     assert not released(found, {n("0.0.0.0/0"): hop("192.0.2.77")})
 

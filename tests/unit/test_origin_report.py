@@ -70,6 +70,7 @@ def test_what_would_not_have_been_accepted_anyway_is_no_problem():
     node = leaking()
     nobody = Acceptance(exact=frozenset(), words="accept: none")
     node.routing.set_peers({N2.name: N2}, {N2.name: ruled(nobody)}, 0.0)
+    node.flush()
     assert problems(node) == []
     (refused,) = node.routing.rib.rivals(V4, nlri_of(ip_network(MANY[0])))
     assert refused.refusal == nobody.refusal()

@@ -93,7 +93,7 @@ def test_sessions_stay_until_a_peer_that_stays_has_their_routes_too(mesh: Listen
 def test_the_kernel_is_never_told_to_remove_a_route_on_the_way(mesh: Listener):
     changes: list[Any] = []
     flush = mesh.routing.flush
-    mesh.routing.flush = lambda now: changes.append(flush(now)) or changes[-1]  # type: ignore[method-assign,func-returns-value]
+    mesh.routing.flush = lambda *how: changes.append(flush(*how)) or changes[-1]  # type: ignore[method-assign,func-returns-value]
     go(mesh, as_kind(N2, RR))
     reflected(mesh, N2, N3, N4)
     go(mesh, as_kind(N2, RR))

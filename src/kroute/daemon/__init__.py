@@ -25,6 +25,7 @@ from kroute.daemon.forwarding import NoFib, open_fib
 from kroute.daemon.keyring import Keyring
 from kroute.daemon.leftovers import release
 from kroute.daemon.marks import remember_protocol
+from kroute.daemon.review import SLICE, review
 from kroute.daemon.road import Road
 from kroute.daemon.services import Following, StaticServices
 from kroute.daemon.telling import writer_of
@@ -83,7 +84,7 @@ class Daemon:
             on_change=self._on_kernel, ours={config.fib.protocol, *former}, table=config.fib.table
         )
         self.speaker = Speaker(self._on_speaker, user=config.speaker.user)
-        self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock)
+        self.road = Road(self.routing, self.speaker, self.fib or NoFib(), self.clock, SLICE)
         kubeconfig = config.inventory.kubernetes.kubeconfig
         self.secrets = KubernetesSecrets(kubeconfig, self._on_secret)
         self.conflist = Reconciler[tuple[Cni, Conflist]]("cni", _write_conflist, self._report)
@@ -152,6 +153,7 @@ class Daemon:
                 *self.statics.jobs(),
                 ("conflist", self.conflist.run()),
                 ("ticks", self._tick_for_ever()),
+                ("review", review(self.road, self.clock)),
                 ("config", self._config_file.watch(self._on_config)),
             )
             tasks = [group.create_task(job, name=name) for name, job in jobs]

@@ -225,6 +225,7 @@ class Desk:
             "prefixes": {f.label: len(routing.rib.loc[f]) for f in Family},
             "seeded": {f.label: n for f, n in queries.seeded(routing).items()},
             "waitingFor": routing.waiting_for(daemon.clock()),
+            "reviewing": routing.rib.review.left,
             "fib": _fib_status(state),
             "problems": len(self.problems()),
             "trial": daemon.door.trials.state(daemon.door),

@@ -127,6 +127,11 @@ class _Reader(Collector):
         for family in Family:
             metric.add_metric([family.label], seeded[family])
         yield metric
+        yield _one(
+            "kroute_rib_reviewing",
+            "Stored announcements that wait to be judged again after a change of policy, owners, next hops or peers.",
+            rib.review.left,
+        )
         origins = GaugeMetricFamily(
             "kroute_rib_origins",
             "Paths of peers by what the origin check says; the reason where that is invalid.",

@@ -11,6 +11,7 @@ Work is done once for each distinct attribute block: the decoder keeps, for a bl
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import Callable, Container, Mapping
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 FLOOD = 500
-"""Routes that change in one turn from which on their objects are set aside from the garbage collector."""
+"""Routes that have changed after which their objects are set aside from the garbage collector."""
 
 ASK_AGAIN = 30.0
 """Seconds between two requests for a peer's whole table at least."""
@@ -83,12 +84,23 @@ class Road:
     """Moves routes between sessions, tables and kernel."""
 
     def __init__(
-        self, routing: Routing, speaker: SpeakerPort, fib: FibPort, clock: Callable[[], float]
+        self,
+        routing: Routing,
+        speaker: SpeakerPort,
+        fib: FibPort,
+        clock: Callable[[], float],
+        most: int | None = None,
     ) -> None:
+        """``most``: how many stored prefixes one :meth:`flush` judges again (:mod:`kroute.daemon.review`)."""
         self.routing = routing
+        self.unfinished = asyncio.Event()
+        """Set where a flush has left some."""
         self._speaker = speaker
         self._fib = fib
         self._clock = clock
+        self._most = most
+        self._changed = 0
+        """Routes that have changed since their objects were set aside from the garbage collector."""
         self._lanes: dict[PeerName, Lane] = {}
         self._names: dict[int, PeerName] = {}
         self._last_index = 0
@@ -330,13 +342,17 @@ class Road:
 
     def flush(self) -> None:
         """Hand over what has changed: routes to the kernel, UPDATEs to the peers."""
-        effects = self.routing.flush(self._clock())
+        effects = self.routing.flush(self._clock(), self._most)
+        if self.routing.rib.review.going_on:
+            self.unfinished.set()
         for family, changes in effects.fib.items():
             if changes:
                 self._fib.update(family, changes)
         for tell in effects.tells:
             self.tell(tell)
-        if sum(map(len, effects.fib.values())) >= FLOOD:
+        self._changed += sum(map(len, effects.fib.values()))
+        if self._changed >= FLOOD:
+            self._changed = 0
             # Routes and paths refer to each other one way only and go by reference count, which a unit test holds
             # them to. To walk over a flood of them in search of cycles stops the loop for 15 to 30 ms at a time.
             gc.freeze()

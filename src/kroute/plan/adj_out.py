@@ -50,10 +50,10 @@ class AdjRibOut:
         """How many prefixes of a family came from which peer."""
 
     def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
-        """Start from a whole Loc-RIB."""
+        """Start from a whole Loc-RIB, but for what is there only until a review gets to it."""
         table = self.tables[family]
         for nlri, selection in loc.items():
-            told = self._told(family, nlri, selection)
+            told = self._told(family, nlri, selection) if selection.best.eligible else None
             if told is not None:
                 table[nlri] = told
                 self._sources[family, told[1]] += 1

@@ -20,14 +20,12 @@ from kroute.plan.paths import Path, Selection, Source
 from kroute.plan.policy import (
     UNCHECKED,
     Classes,
-    Concern,
-    ImportRules,
     OriginCheck,
     Self,
     import_refusal,
 )
-from kroute.plan.policy.changes import concerned
 from kroute.plan.resolve import CONNECTED_METRIC, NOT_CONNECTED, Resolver
+from kroute.plan.review import Review
 
 BULK = 8
 """Prefixes of one step from which on it pays to look whether all of them are new, and then to take them as one."""
@@ -63,9 +61,12 @@ class Rib:
         """Prefixes that had no candidate when a peer announced them, and with which path. What happened to them since
         is in ``_dirty`` as well, and decided after them."""
         self._moved: set[Path] = set()
-        """Paths whose legs changed since the last decision: what they say now is not what was installed."""
+        """Paths whose legs changed since the last review began: what they say now may not be what was installed."""
+        self.stirred: set[Path] = set()
+        """Paths that have become others since the last review began."""
         self._epoch = object()
         self._own_touched = False
+        self.review = Review(self)
 
     @property
     def legs(self) -> int:
@@ -191,25 +192,33 @@ class Rib:
                 path.nexthops = placed(found.nexthops, outcome.place)
             path.eligible = True
 
-    def _rejudge(self, path: Path) -> bool:
-        """Judge a path again; whether policy or resolver say anything new."""
-        before, legs = (path.refusal, path.nexthops, path.igp_metric), path.nexthops
+    def _rejudge(self, path: Path) -> None:
+        """Judge a path again, and note it if policy or resolver say anything new."""
+        fresh, legs = path.epoch is None, path.nexthops
+        before = (path.refusal, legs, path.igp_metric)
         self._settle(path)
+        if fresh:
+            return  # it stands nowhere yet
         if path.nexthops != legs:
             self._moved.add(path)
-        return before != (path.refusal, path.nexthops, path.igp_metric)
+        if before != (path.refusal, path.nexthops, path.igp_metric):
+            self.stirred.add(path)
 
     # --- deciding ----------------------------------------------------------------------------------
 
-    def decide(self) -> dict[Family, Decided]:
-        """Select anew for every changed prefix."""
+    def decide(self, most: int | None = None) -> dict[Family, Decided]:
+        """Select anew for every changed prefix; before, go on with the review: ``most`` stored prefixes, None: all."""
+        self.review.advance(most)
         decided = {}
         for family in Family:
             dirty, new = self._dirty[family], self._new[family]
             if dirty or new:
                 self._dirty[family], self._new[family] = {}, []
                 decided[family] = self._decide(family, dirty, new)
-        self._moved.clear()
+        if not self.review.going_on:
+            # Until then, prefixes may still stand there with a path that became another under them.
+            self._moved.clear()
+            self.stirred.clear()
         self._own_touched = False
         return decided
 
@@ -271,102 +280,34 @@ class Rib:
         known = self.candidates[family].get(nlri)
         return () if known is None else (known,) if isinstance(known, Path) else known
 
-    # --- when the world around the paths changes ------------------------------------------------------
+    # --- for the review, when the world around the paths changes ---------------------------------------
 
-    def rejudge(self, ribs: Iterable[AdjRibIn], me: Self, resolver: Resolver) -> None:
-        """Own identity or the kernel's networks changed: judge and resolve again the paths that it concerns."""
-        moved = resolver.differs(self.resolver)
-        same_self = me == self.me
-        self.me, self.resolver = me, resolver
-        if same_self and moved is not None and not moved:
-            return
-        # Paths that stand in no table now, but may be announced again, see by the epoch that they are out of date.
+    def outdate(self) -> None:
+        """All paths are out of date, and judged again when they are met next."""
         self._epoch = object()
-        concerned = None if not same_self else moved
-        for rib in ribs:
-            paths = {id(p): p for table in rib.tables.values() for p in table.values()}
-            self._touch(rib, {k for k, path in paths.items() if self._is_changed(path, concerned)})
 
-    def _is_changed(self, path: Path, concerned: frozenset[bytes] | None) -> bool:
-        """Judge a path again if its next hop is concerned (None: all are); whether the verdict is another."""
-        if concerned is not None and path.hop not in concerned:
-            path.epoch = self._epoch
-            return False
-        return self._rejudge(path)
+    def touch(self, family: Family, nlris: Iterable[Nlri]) -> None:
+        """Have prefixes decided again."""
+        self._dirty[family].update(dict.fromkeys(nlris))
 
-    def accept(self, rib: AdjRibIn, rules: ImportRules) -> None:
-        """A peer's import rules changed: its stored announcements are judged by the new ones, no refresh needed."""
-        if rules == rib.rules:
-            return
-        before, rib.rules = rib.rules, rules
-        self.recheck(rib, concerned(before, rules))
+    def settle(self, path: Path) -> None:
+        """Judge a path again that is out of date; one that becomes another is :attr:`stirred`."""
+        if path.epoch is not self._epoch:
+            self._rejudge(path)
 
-    def check_origins(self, ribs: Iterable[AdjRibIn], check: OriginCheck) -> None:
-        """The origin check has new data: judge again the stored announcements that it may see differently."""
-        changed, before = check.differs(self.origin_check), self.origin_check
-        self.origin_check = check
-        for rib in ribs:
-            peer = rib.source.peer
-            if peer is None or not (before.applies(peer) or check.applies(peer)):
-                continue
-            same_peers = before.applies(peer) and check.applies(peer)
-            self.recheck(rib, changed if same_peers else None)
-
-    def classify(self, ribs: Iterable[AdjRibIn], classes: Classes, *, told: bool) -> None:
-        """Prefixes are something else to this node: ask those import rules again that ask for it.
-
-        ``told``: what is told depends on it as well, so that the prefixes are decided again.
-        """
-        changed = classes.differs(self.classes)
-        self.classes = classes
-        for rib in ribs:
-            if rib.rules.asks_kind:
-                self.recheck(rib, changed)
-        for family in Family if told else ():
-            known = self.candidates[family]
-            those = known if changed is None else changed.among(family, known)
-            self._dirty[family].update(dict.fromkeys(those))
-
-    def recheck(self, rib: AdjRibIn, only: Concern | None = None) -> None:
-        """Send a peer's stored announcements through its import pipeline again, ``only`` some of them if asked so."""
-        self.take_over(rib)
-        for family, table in rib.tables.items():
-            some: Iterable[Nlri] = table if only is None else only.among(family, table)
-            by_block: dict[int, tuple[Path, list[Nlri]]] = {}
-            for nlri in some:
-                block = table[nlri].base
-                by_block.setdefault(id(block), (block, []))[1].append(nlri)
-            for block, those in by_block.values():
-                if block.epoch is not self._epoch:
-                    self._rejudge(block)
-                if rib.is_plain:
-                    self._enter(rib, family, block, those)
-                else:
-                    self._admit(rib, family, block, those)
+    def admit(self, rib: AdjRibIn, family: Family, block: Path, nlris: Sequence[Nlri]) -> None:
+        """Send stored prefixes of a block, as received, through the peer's import pipeline again."""
+        self.settle(block)
+        if rib.is_plain:
+            self._enter(rib, family, block, nlris)
+        else:
+            self._admit(rib, family, block, nlris)
 
     def take_over(self, rib: AdjRibIn) -> None:
         """See whether a peer's paths can stay on the fast road, past the import pipeline."""
         peer, unruled = rib.source.peer, rib.rules.is_plain
         rib.is_sieved = unruled and peer is not None and self.origin_check.applies(peer)
         rib.is_plain = unruled and not rib.is_sieved
-
-    def revisit(self, rib: AdjRibIn) -> None:
-        """What is known of a peer itself changed: judge all its paths and decide all its prefixes again."""
-        # Blocks that stand in no table themselves, but whose variants do, see by the epoch that they are out of date.
-        self._epoch = object()
-        self.recheck(rib)
-        for family, table in rib.tables.items():
-            for path in {id(p): p for p in table.values()}.values():
-                self._rejudge(path)
-            self._dirty[family].update(dict.fromkeys(table))
-
-    def _touch(self, rib: AdjRibIn, changed: set[int]) -> None:
-        if not changed:
-            return
-        for family, table in rib.tables.items():
-            self._dirty[family].update(
-                (nlri, None) for nlri, path in table.items() if id(path) in changed
-            )
 
 
 def _with(rivals: Candidates, path: Path) -> Candidates:

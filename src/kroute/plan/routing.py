@@ -91,7 +91,7 @@ class Routing:
         """A peer's rules hold at once, both ways, for all that is stored; its session does not notice."""
         source = state.adj_in.source
         for rib in state.ribs:
-            self.rib.accept(rib, rules.imports)
+            self.rib.review.accept(rib, rules.imports)
         self.announcer.rules_changed |= state.rules.exports != rules.exports
         state.rules = rules
         if source.pass_on != rules.pass_on:
@@ -102,7 +102,7 @@ class Routing:
 
     def set_classes(self, classes: Classes) -> None:
         """Take over what prefixes are to this node; what import and export rules say of them changes at once."""
-        self.rib.classify(self._ribs(), classes, told=self.announcer.asks_kind)
+        self.rib.review.classify(self._ribs(), classes, told=self.announcer.asks_kind)
         self.announcer.set_classes(classes)
 
     def set_holds(self, holds: Mapping[PeerName, Hold]) -> None:
@@ -117,7 +117,7 @@ class Routing:
         """Take over who may announce what; stored announcements that it judges differently change at once."""
         if check is self.rib.origin_check:
             return
-        self.rib.check_origins(self._ribs(), check)
+        self.rib.review.check_origins(self._ribs(), check)
 
     def set_self(
         self, me: Self, resolver: Resolver, own_nexthops: Mapping[Family, bytes] | None
@@ -128,7 +128,7 @@ class Routing:
         if own_nexthops is not None and self.announcer.own_nexthops != own_nexthops:
             self.announcer.own_nexthops = dict(own_nexthops)
             self.announcer.rules_changed = True
-        self.rib.rejudge((self.seeds.adj_in, *self._ribs()), me, resolver)
+        self.rib.review.rejudge((self.seeds.adj_in, *self._ribs()), me, resolver)
 
     def _ribs(self) -> Iterator[AdjRibIn]:
         """The tables of all peers."""
@@ -146,7 +146,7 @@ class Routing:
 
     def _reconsider(self, state: PeerState) -> None:
         for rib in state.ribs:
-            self.rib.revisit(rib)
+            self.rib.review.revisit(rib)
         self.announcer.reconsider()
 
     def set_originations(
@@ -293,6 +293,8 @@ class Routing:
         if now - self.restarted >= self.deferral:
             return []
         silent = [self.pending] if self.pending else []
+        if left := self.rib.review.left:
+            silent.append(f"{left} stored announcements are to be judged again")
         silent += [f"no router was heard on {name} yet" for name in sorted(self.undiscovered)]
         return silent + [
             f"{state.peer.name} has not sent its whole table"
@@ -302,12 +304,16 @@ class Routing:
 
     # --- consequences ---------------------------------------------------------------------------------
 
-    def flush(self, now: float) -> Effects:
-        """Decide what has changed and hand over all consequences."""
+    def flush(self, now: float, most: int | None = None) -> Effects:
+        """Decide what has changed and hand over all consequences. ``most``: how many stored prefixes to judge again
+        where a review goes on (:mod:`kroute.plan.review`); None: all.
+        """
         self.seeds.sow(self.rib, self.peers, now)
-        decided = self.rib.decide()
+        decided = self.rib.decide(most)
         tells = self.announcer.tell(decided)
         given_up = now - self.restarted >= self.deferral
+        if self.rib.review.going_on:
+            return Effects(fib={f: d.kernel for f, d in decided.items()}, tells=tells)
         if self.inventory_complete and (given_up or not self.pending):
             tells += self.announcer.ends(given_up=given_up)
         return Effects(fib={f: d.kernel for f, d in decided.items()}, tells=tells)

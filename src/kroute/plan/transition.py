@@ -173,6 +173,8 @@ class _Cover:
 
     def untold(self) -> str:
         """The first peer that stays and has not been told all our routes, in words; empty if there is none."""
+        if left := self._rib.review.left:
+            return f"{left} stored announcements to be judged again"
         for name in sorted(self._peers):
             state = self._present.get(name)
             if state is not None and state.established and state.owed and state.peer.internal:
