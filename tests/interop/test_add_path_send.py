@@ -32,7 +32,7 @@ NO_SERVICE = {"services": {"static": []}}
 SERVICE = {
     "services": {
         "internalPeers": True,
-        "static": [{"name": "dns", "addresses": [ANY4, ANY6], "nodes": ["n3", "n4"], "bind": True}],
+        "static": [{"name": "dns", "addresses": [ANY4, ANY6], "nodes": ["n3", "n4"]}],
     }
 }
 
@@ -103,7 +103,10 @@ Nodes = dict[str, Kroute]
 def nodes(site: Site) -> Nodes:
     """n1 reflects; n3 and n4 run the service. All are up."""
     found = {f"n{i}": site.node(i, {"peering": PEERING, **SERVICE}) for i in (1, 3, 4)}
-    for node in found.values():
+    for name, node in found.items():
+        if name != "n1":
+            # Of the machine and not of the service, so that it answers to the last packet that is on its way there.
+            node.where.address("lo", f"{ANY4}/32", f"{ANY6}/128")
         node.start()
     found["n1"].established("node/n3", "node/n4")
     return found
@@ -195,7 +198,11 @@ def test_a_kroute_client_shares_its_traffic_among_all_that_announce_an_address(
             legs(node, ONE)
             nodes["n3"].configure(SERVICE)
             legs(node, BOTH)
-            reflector.restart(signal.SIGKILL)
+            reflector.end(signal.SIGKILL)
+            wait_for(lambda: node.peer("node/n1")["stale"] >= 4, 20, "stale paths")
+            legs(node, BOTH)
+            assert taken(node, ANY4) == HOPS4, "all stale paths share the traffic"
+            reflector.start()
             node.established("node/n1")
             reflector.established("node/n3", "node/n4")
             legs(node, BOTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,9 @@ from kroute.model.net import Family
 from kroute.model.state import Desired
 from kroute.plan import add_path, queries
 from kroute.plan.paths import Multipath
+from kroute.plan.peers import Held, Hold
 from support.daemon_road import Street, state
-from support.routing import LOST, V4, V6, n, negotiated, peer, restart
+from support.routing import LOST, V4, V6, n, negotiated, packed, peer, restart
 
 N2, N3 = peer(2), peer(3)
 NET, OTHER = n("198.51.100.0/24"), n("203.0.113.0/25")
@@ -151,7 +153,61 @@ def test_too_many_paths_to_one_prefix_are_counted_and_ignored(street: Street):
     assert len(street.speaker.sent) == sent, "to tell again would not help"
 
 
-def test_what_is_left_after_a_loss_is_one_stale_path_to_each_prefix(street: Street):
+GRACEFUL = restart(families=(V4, V6), forwarding=(V4, V6))
+
+
+def lost_and_up_again(street: Street, **session: Any) -> None:
+    street.routing.session_down(PeerName(N2.name), LOST, 5.0)
+    street.road.flush()
+    street.up(N2, **({"add_path": (V4,), "restart": GRACEFUL} | session))
+
+
+def test_all_paths_stay_as_stale_after_a_loss_until_the_peer_has_told_its_table(street: Street):
+    tells(
+        street,
+        update(entry(1, NET), nexthop=A),
+        update(entry(2, NET), entry(2, OTHER), nexthop=B),
+    )
+    street.routing.session_down(PeerName(N2.name), LOST, 5.0)
+    street.road.flush()
+    found = state(street, N2)
+    assert (hops(street), hops(street, OTHER)) == ({A, B}, {B})
+    assert [found.stale_in(f) for f in (V4, V6)] == [3, 0]
+    row = next(p for p in queries.peers(street.routing, 6.0) if p["name"] == N2.name)
+    assert (row["stale"], row["received"]) == (3, 3)
+    street.up(N2, add_path=(V4,), restart=GRACEFUL)
+    tells(street, update(entry(2, NET), nexthop=B))
+    assert hops(street) == {A, B}, "the other one is still stale"
+    tells(street, bytes(4))
+    assert (hops(street), hops(street, OTHER)) == ({B}, set())
+    assert (found.stale_in(V4), found.stale_until, found.places.paths) == (0, None, 1)
+    tells(street, update(withdrawn=entry(2, NET)))
+    assert found.places.paths == 0
+    assert not found.places.has_ids(V4)
+
+
+def test_a_peer_that_comes_back_with_other_identifiers_keeps_its_traffic_shared(street: Street):
+    tells(street, update(entry(1, NET), nexthop=A), update(entry(2, NET), nexthop=B))
+    lost_and_up_again(street)
+    tells(street, update(entry(71, NET), nexthop=B))
+    assert hops(street) == {A, B}
+    tells(street, update(entry(72, NET), nexthop=A), bytes(4))
+    assert hops(street) == {A, B}
+    assert state(street, N2).places.paths == 2
+
+
+def test_stale_paths_make_room_for_new_ones(street: Street):
+    for number in range(add_path.MOST):
+        tells(street, update(entry(number, NET), nexthop=f"192.0.2.{100 + number}"))
+    lost_and_up_again(street)
+    for number in range(add_path.MOST):
+        tells(street, update(entry(100 + number, NET), nexthop=f"192.0.2.{100 + number}"))
+    tells(street, bytes(4))
+    found = state(street, N2)
+    assert (found.places.paths, found.places.ignored) == (add_path.MOST, 0)
+
+
+def test_a_peer_that_tells_one_path_now_leaves_one_stale_one(street: Street):
     tells(
         street,
         update(entry(1, NET), nexthop=A),
@@ -159,16 +215,47 @@ def test_what_is_left_after_a_loss_is_one_stale_path_to_each_prefix(street: Stre
         update(withdrawn=entry(1, NET)),
         update(entry(3, OTHER), nexthop=C),
     )
-    assert hops(street) == {B}
-    street.routing.session_down(PeerName(N2.name), LOST, 5.0)
-    street.road.flush()
+    lost_and_up_again(street, add_path=())
     found = state(street, N2)
     assert len(found.ribs) == 1
     assert found.adj_in.stale == {V4: {NET, OTHER}}
     assert (hops(street), hops(street, OTHER)) == ({B}, {C})
-    street.up(N2, add_path=(V4,), restart=restart(families=(V4, V6), forwarding=(V4, V6)))
-    tells(street, update(entry(8, NET), nexthop=A), bytes(4))
+    tells(street, update(NET, nexthop=A), bytes(4))
     assert (hops(street), hops(street, OTHER)) == ({A}, set())
+
+
+def test_a_peer_that_tells_several_paths_now_replaces_the_stale_one(street: Street):
+    street.routing.session_down(PeerName(N2.name), LOST, 5.0)
+    street.up(N2, add_path=(), restart=GRACEFUL)
+    tells(street, update(NET, OTHER, nexthop=C))
+    lost_and_up_again(street)
+    assert hops(street) == {C}
+    tells(street, update(entry(1, NET), nexthop=A), update(entry(2, NET), nexthop=B), bytes(4))
+    assert (hops(street), hops(street, OTHER)) == ({A, B}, set())
+
+
+def test_a_second_loss_before_all_was_told_leaves_what_was_told_in_between(street: Street):
+    tells(street, update(entry(1, NET), nexthop=A), update(entry(2, NET), nexthop=B))
+    lost_and_up_again(street)
+    tells(street, update(entry(2, NET), nexthop=B))
+    lost_and_up_again(street)
+    assert hops(street) == {B}
+
+
+def test_paths_refused_for_the_limit_take_no_place_in_the_next_session(street: Street):
+    state(street, N2).adj_in.limit = 1
+    tells(street, update(entry(1, NET), nexthop=A), update(entry(2, OTHER), nexthop=B))
+    lost_and_up_again(street)
+    assert list(state(street, N2).places.entries(V4)) == [entry(1, NET)]
+
+
+def test_what_is_known_of_a_peer_holds_for_all_its_paths(street: Street):
+    tells(street, update(entry(1, NET), nexthop=A), update(entry(2, NET), nexthop=B))
+    hold = Hold(kind=Held.LEAVING, since=0.0)
+    street.routing.set_holds({N2.name: hold})
+    assert all(rib.source.leaving for rib in state(street, N2).ribs)
+    lost_and_up_again(street, router_id="192.0.2.99")
+    assert {rib.source.router_id for rib in state(street, N2).ribs} == {packed("192.0.2.99")}
 
 
 def test_a_loss_without_graceful_restart_leaves_nothing(street: Street):
@@ -184,6 +271,29 @@ actions = st.lists(
     st.tuples(st.integers(1, 4), st.sampled_from([NET, OTHER]), st.sampled_from([A, B, C, ""])),
     max_size=14,
 )
+
+
+@given(actions, actions)
+def test_after_a_loss_the_peers_new_table_is_all_that_counts(
+    before: list[tuple[int, bytes, str]], after: list[tuple[int, bytes, str]]
+):
+    """Whatever was stale, and under whichever identifiers."""
+    outcomes = []
+    for sessions in ([before, after], [after]):
+        street = Street(N2)
+        street.up(N2, add_path=(V4,), restart=GRACEFUL)
+        for number, said in enumerate(sessions):
+            if number:
+                lost_and_up_again(street)
+            for path_id, nlri, hop in said:
+                step = entry(path_id, nlri)
+                tells(street, update(step, nexthop=hop) if hop else update(withdrawn=step))
+        tells(street, bytes(4))
+        found = state(street, N2)
+        outcomes.append(
+            ({x: hops(street, x) for x in (NET, OTHER)}, found.places.paths, found.stale_in(V4))
+        )
+    assert outcomes[0] == outcomes[1]
 
 
 @given(actions)

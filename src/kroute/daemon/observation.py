@@ -65,9 +65,8 @@ def read(answer: Any) -> Observation:
 
 
 def _blocks(state: PeerState) -> Iterator[list[Any]]:
-    up = state.negotiated if state.established else None
     for family, table in state.tables:
-        several = up is not None and family in up.add_path
+        several = state.places.has_ids(family)
         by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
         for nlri, path in list(table.items()):
             said = path.attributes

@@ -2,13 +2,13 @@
 
 The tables below know one path of a source to a prefix. So the paths that a peer tells to one prefix are spread over
 sources: the first free place is the peer's own Adj-RIB-In, the next ones lie in further ones that exist as long as the
-session does. When it ends, what is left of them is folded into the first, so that graceful restart, limits and all else
-that looks at a peer between sessions sees one table.
+session does, or as stale paths of it stay (RFC 4724): all of them, so that traffic stays shared while a reflector
+restarts. A new session without path identifiers in a family folds what is left of it into the first table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from kroute.model.net import Family, Nlri
@@ -44,8 +44,8 @@ class Places:
             ids = self._ids[family].setdefault(nlri, {})
             place = ids.get(key)
             if place is None:
-                place = _lowest_free(ids)
-                if place >= MOST:
+                place = self._free_place(family, nlri, ids)
+                if place is None:
                     self.ignored += 1
                     continue
                 ids[key] = place
@@ -69,30 +69,60 @@ class Places:
                 rib.forget(self.ribs[place], family, nlris)
 
     def follow(self) -> None:
-        """The peer's parameters or rules changed: the further tables take them over from the first."""
+        """What is known of the peer, or its parameters, changed: the further tables take it over from the first."""
         first = self.ribs[0]
         for more in self.ribs[1:]:
-            more.limit = first.limit
-            more.source.adopt(first.source.peer)
-            more.source.router_id, more.source.pass_on = (
-                first.source.router_id,
-                first.source.pass_on,
-            )
+            more.limit, source = first.limit, more.source
+            source.adopt(first.source.peer)
+            source.router_id = first.source.router_id
+            source.pass_on, source.leaving = first.source.pass_on, first.source.leaving
 
-    def fold(self, rib: Rib) -> None:
-        """The session is over: keep one path to each prefix, in the first table."""
-        first = self.ribs[0]
-        for more in self.ribs[1:]:
-            for family, table in more.tables.items():
-                for nlri, path in list(table.items()):
-                    if nlri not in first.tables[family]:
-                        kept = rib.judge(first, path.base.attributes)
-                        rib.learn(first, family, kept, (nlri,))
-                rib.forget(more, family, list(table))
-        del self.ribs[1:]
-        self._ids = {f: {} for f in Family}
+    def rest(self, rib: Rib, kept: Container[Family]) -> None:
+        """The session is over: all paths of families that are kept are stale now, the others go."""
+        for table in self.ribs:
+            for family, known in table.tables.items():
+                if family in kept and known:
+                    table.stale[family] = set(known)
+                else:
+                    table.stale.pop(family, None)
+                    rib.forget(table, family, list(known))
+        self._ids = {f: self._held(f) for f in Family}
         self._twins.clear()
         self.ignored = 0
+        self._shrink()
+
+    def sweep(self, rib: Rib, family: Family) -> None:
+        """What is still stale in a family goes."""
+        ids = self._ids[family]
+        for place, table in enumerate(self.ribs):
+            gone = table.stale.pop(family, set())
+            for nlri in gone:
+                left = {k: p for k, p in ids.get(nlri, {}).items() if p != place}
+                if left:
+                    ids[nlri] = left
+                else:
+                    ids.pop(nlri, None)
+            rib.forget(table, family, gone)
+        self._shrink()
+
+    def fold(self, rib: Rib, family: Family) -> None:
+        """A new session has no path identifiers in a family: one stale path to each prefix stays."""
+        first = self.ribs[0]
+        for more in self.ribs[1:]:
+            table = more.tables[family]
+            for nlri, path in list(table.items()):
+                if nlri not in first.tables[family]:
+                    kept = rib.judge(first, path.base.attributes)
+                    rib.learn(first, family, kept, (nlri,))
+                    first.stale.setdefault(family, set()).add(nlri)
+            rib.forget(more, family, list(table))
+            more.stale.pop(family, None)
+        self._ids[family].clear()
+        self._shrink()
+
+    def has_ids(self, family: Family) -> bool:
+        """Whether what the peer has told in a family had identifiers."""
+        return bool(self._ids[family])
 
     def entries(self, family: Family) -> Iterator[bytes]:
         """All that the peer has told in a family with identifiers, each before its prefix."""
@@ -111,6 +141,32 @@ class Places:
     def paths(self) -> int:
         """Paths that the peer's tables hold in all."""
         return sum(map(len, self.ribs))
+
+    def _held(self, family: Family) -> dict[Nlri, dict[bytes, int]]:
+        """The identifiers whose paths are there: others were refused for the limit of prefixes."""
+        tables = [rib.tables[family] for rib in self.ribs]
+        found: dict[Nlri, dict[bytes, int]] = {}
+        for nlri, ids in self._ids[family].items():
+            held = {k: p for k, p in ids.items() if p < len(tables) and nlri in tables[p]}
+            if held:
+                found[nlri] = held
+        return found
+
+    def _free_place(self, family: Family, nlri: Nlri, ids: dict[bytes, int]) -> int | None:
+        """A place for one more path to a prefix: a free one, else that of a stale path; None where there is neither."""
+        lowest = _lowest_free(ids)
+        if lowest < MOST:
+            return lowest
+        for key, place in ids.items():
+            if place < len(self.ribs) and nlri in self.ribs[place].stale.get(family, ()):
+                del ids[key]
+                return place
+        return None
+
+    def _shrink(self) -> None:
+        """Further tables without a path are not needed."""
+        while len(self.ribs) > 1 and not len(self.ribs[-1]):
+            self.ribs.pop()
 
     def _rib(self, rib: Rib, place: int) -> AdjRibIn:
         first = self.ribs[0]

@@ -142,7 +142,7 @@ def _prefixes(state: PeerState) -> Answer:
     received = {f.label: sum(len(r.tables[f]) for r in state.ribs) for f in state.adj_in.tables}
     out, name = state.out, state.peer.name
     announced = {f.label: out.count(name, f) if out else 0 for f in state.adj_in.tables}
-    stale = {f.label: len(state.adj_in.stale.get(f, ())) for f in state.adj_in.tables}
+    stale = {f.label: state.stale_in(f) for f in state.adj_in.tables}
     return {"received": received, "announced": announced, "stale": stale}
 
 

@@ -111,6 +111,21 @@ class PeerState:
         return (part for rib in self.ribs for part in rib.tables.items())
 
     @property
+    def stale_families(self) -> list[Family]:
+        """Families in which it has told something in an earlier session and not again yet (RFC 4724 §4.2)."""
+        return [f for f in Family if any(rib.stale.get(f) for rib in self.ribs)]
+
+    def stale_in(self, family: Family) -> int:
+        """How many stale paths it has in a family."""
+        return sum(len(rib.stale.get(family, ())) for rib in self.ribs)
+
+    def is_stale(self, path: Path, family: Family, nlri: Nlri) -> bool:
+        """Whether its path to a prefix is stale."""
+        return any(
+            rib.source is path.source and nlri in rib.stale.get(family, ()) for rib in self.ribs
+        )
+
+    @property
     def leaving(self) -> bool:
         """Whether the session is only held until others carry its routes; nobody waits for such a peer."""
         return self.hold is not None and self.hold.kind is Held.LEAVING

@@ -53,7 +53,7 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
         "families": [f.label for f in (negotiated.families if negotiated else peer.families)],
         "holdTime": negotiated.hold_time if negotiated else peer.hold_time,
         "received": state.places.paths,
-        "stale": sum(map(len, state.adj_in.stale.values())),
+        "stale": sum(map(state.stale_in, Family)),
         "announced": state.out.count(peer.name) if state.out else 0,
         "endOfRib": sorted(f.label for f in state.ended) if state.established else [],
         "limit": state.adj_in.limit,
@@ -135,7 +135,7 @@ def _address(path: Path) -> str:
 
 def _is_stale(routing: Routing, path: Path, family: Family, nlri: Nlri) -> bool:
     state = routing.peers.get(path.source.peer.name) if path.source.peer else None
-    return bool(state and nlri in state.adj_in.stale.get(family, ()))
+    return bool(state and state.is_stale(path, family, nlri))
 
 
 def legs(nexthops: Nexthops | None) -> list[Answer]:

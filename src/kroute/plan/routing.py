@@ -111,6 +111,7 @@ class Routing:
             state.hold = holds.get(name)
             if state.adj_in.source.leaving != state.leaving:
                 state.adj_in.source.leaving = state.leaving
+                state.places.follow()
                 self._reconsider(state)
 
     def set_origin_check(self, check: OriginCheck) -> None:
@@ -161,10 +162,8 @@ class Routing:
 
     def _drop(self, name: PeerName) -> None:
         gone = self.peers.pop(name)
-        gone.places.fold(self.rib)
         self.announcer.leave(gone)
-        for family, table in gone.adj_in.tables.items():
-            self.rib.forget(gone.adj_in, family, list(table))
+        gone.places.rest(self.rib, ())
 
     # --- what happens on sessions -------------------------------------------------------------------
 
@@ -178,6 +177,7 @@ class Routing:
         router_id = quad(negotiated.router_id)
         if state.adj_in.source.router_id != router_id:
             state.adj_in.source.router_id = router_id
+            state.places.follow()
             self._reconsider(state)
         state.adj_in.over.clear()
         state.ended, state.owed = set(), set(negotiated.families)
@@ -190,11 +190,14 @@ class Routing:
     def _judge_stale(self, state: PeerState, negotiated: Negotiated, now: float) -> None:
         """Keep the stale paths of families that the peer still forwards for; the rest goes at once."""
         restart = negotiated.restart
-        for family in list(state.adj_in.stale):
+        for family in state.stale_families:
             lost = restart is None or (restart.restarting and family not in restart.forwarding)
             if family not in negotiated.families or lost:
                 self._sweep(state, family)
-        if state.adj_in.stale:
+        for family in Family:
+            if family not in negotiated.add_path:
+                state.places.fold(self.rib, family)
+        if state.stale_families:
             wanted = state.peer.graceful_restart
             state.stale_until = now + (wanted.stale_time if wanted else OWN_RESTART_STALE)
 
@@ -211,7 +214,7 @@ class Routing:
         state.since, state.down_at, state.flaps = now, now, state.flaps + 1
         kept = families_kept(state, down)
         restart = state.negotiated.restart if state.negotiated else None
-        for family in list(state.adj_in.stale):
+        for family in state.stale_families:
             # A second loss before End-of-RIB: what the peer did not announce in between goes (RFC 4724 §4.2).
             self._sweep(state, family)
         self._mark_stale(state, kept, now + (restart.restart_time if restart else 0))
@@ -251,20 +254,13 @@ class Routing:
         self._mark_stale(state, (), now)
 
     def _mark_stale(self, state: PeerState, kept: tuple[Family, ...], until: float) -> None:
-        state.places.fold(self.rib)
-        for family, table in state.adj_in.tables.items():
-            if family in kept:
-                state.adj_in.stale[family] = set(table)
-            else:
-                state.adj_in.stale.pop(family, None)
-                self.rib.forget(state.adj_in, family, list(table))
-        state.adj_in.stale = {f: s for f, s in state.adj_in.stale.items() if s}
-        state.stale_until = until if state.adj_in.stale else None
+        state.places.rest(self.rib, kept)
+        state.stale_until = until if state.stale_families else None
 
     def _sweep(self, state: PeerState, family: Family) -> None:
         """Remove what is still stale in a family."""
-        self.rib.forget(state.adj_in, family, state.adj_in.stale.pop(family, set()).copy())
-        if not state.adj_in.stale:
+        state.places.sweep(self.rib, family)
+        if not state.stale_families:
             state.stale_until = None
 
     def end_of_rib(self, state: PeerState, family: Family) -> None:
@@ -281,7 +277,7 @@ class Routing:
         """Time passes: stale paths whose time is over go."""
         for state in self.peers.values():
             if state.stale_until is not None and now >= state.stale_until:
-                for family in list(state.adj_in.stale):
+                for family in state.stale_families:
                     self._sweep(state, family)
 
     # --- when everything is known -------------------------------------------------------------------

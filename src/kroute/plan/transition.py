@@ -197,8 +197,8 @@ class _Cover:
             return path.is_local
         if peer.name not in self._peers or attributes.local_pref == LAST_RESORT:
             return False
-        stale = self._present[peer.name].adj_in.stale.get(family, ())
-        return nlri not in stale and self._gone.isdisjoint(attributes.cluster_list)
+        stale = self._present[peer.name].is_stale(path, family, nlri)
+        return not stale and self._gone.isdisjoint(attributes.cluster_list)
 
 
 def former_clusters(
