@@ -1,4 +1,4 @@
-"""KNI's decisions: what plugins are told, what is answered, what is garbage."""
+"""KNI's decisions: what plugins are told, what is answered."""
 
 from __future__ import annotations
 
@@ -136,22 +136,6 @@ def test_other_nodes_follow_the_own_one_and_are_ready_when_routed_to():
     own, *others = plan.nodes_reply(facts(others=(there, gone))).networks
     assert own.extradata["node"] == "n1"
     assert [(n.name, n.ready) for n in others] == [("node/n2", True), ("node/n3", False)]
-
-
-def test_what_nobody_needs_any_more_has_a_reason():
-    def why(found: Attachment, lives: bool = True) -> str:
-        return plan.why_garbage(found, lives=lives, boot="b")
-
-    assert why(attachment()) == ""
-    assert why(attachment(phase=Phase.ATTACHING)) == "", "its call is at work"
-    assert "/n/g is gone" in why(attachment(netns="/n/g"), lives=False)
-    assert "former boot" in why(attachment(boot="before"))
-    assert "did not end" in why(attachment(phase=Phase.DETACHING))
-
-
-def test_leases_known_to_us_or_to_libcni_have_owners():
-    leases = {"10.0.0.2": "mine", "10.0.0.3": "theirs", "10.0.0.4": "nobody"}
-    assert list(plan.ownerless(leases, {"mine"}, {"theirs"})) == ["10.0.0.4"]
 
 
 def test_an_age_is_never_negative_however_the_clock_jumps():

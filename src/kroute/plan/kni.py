@@ -1,10 +1,10 @@
-"""KNI's decisions, pure: where a pod lives, what plugins are told about it, what is answered, what is garbage."""
+"""KNI's decisions, pure: where a pod lives, what plugins are told about it, what is answered; `kni_gc` has garbage."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -326,28 +326,3 @@ def pods(attachments: Iterable[Attachment], now: float) -> Iterator[dict[str, An
             "generation": a.generation.value,
             "how": a.wirings[0].how.value if a.wirings else "",
         }
-
-
-# --- garbage --------------------------------------------------------------------------------------------
-
-
-def why_garbage(attachment: Attachment, *, lives: bool, boot: str) -> str:
-    """Why nobody needs an attachment any more, or its detach has to be ended; empty while it is in order.
-
-    ``lives``: its namespace is there. True of what no call is working on; a detach that runs looks like one that
-    was broken off.
-    """
-    if attachment.boot != boot:
-        return "it is of a former boot"
-    if not lives:
-        return f"its network namespace {attachment.netns} is gone"
-    return "its detach did not end" if attachment.phase is Phase.DETACHING else ""
-
-
-def ownerless(
-    leases: Mapping[str, str], owners: Collection[str], known: Collection[str]
-) -> Iterator[str]:
-    """Leases (address to container id) whose container is neither attached by us nor in libcni's cache."""
-    for address, container in leases.items():
-        if container not in owners and container not in known:
-            yield address

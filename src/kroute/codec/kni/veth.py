@@ -35,7 +35,7 @@ _RTMSG = Struct("=BBBBBBBBI")
 _FAMILY = {4: 2, 6: 10}
 _IFF_UP = 1
 _ADDRESS, _IFNAME, _MTU, _MASTER, _TXQLEN = 1, 3, 4, 10, 13
-_OPERSTATE, _LINKINFO, _GROUP, _NET_NS_FD, _EXT_MASK = 16, 18, 27, 28, 29
+_OPERSTATE, _LINKINFO, _IFALIAS, _GROUP, _NET_NS_FD, _EXT_MASK = 16, 18, 20, 27, 28, 29
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER, _BRPORT_HAIRPIN = 1, 4
 _SKIP_STATS = 1 << 3
@@ -55,6 +55,7 @@ class LinkState(NamedTuple):
     """operstate is UP: the other end is up as well, and a bridge forwards."""
     mac: str
     kind: str
+    alias: str
 
 
 LAST = 2
@@ -100,12 +101,19 @@ def create(
     return message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def port_up(name: str, *, hairpin: bool) -> bytes:
-    """A bridge's port up, with its hairpin mode."""
+def port_up(name: str, *, hairpin: bool, alias: str) -> bytes:
+    """A bridge's port up, with its hairpin mode and an alias for people and for garbage collection."""
     data = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_HAIRPIN, bytes((hairpin,))))
     info = _text(_INFO_SLAVE_KIND, "bridge") + data
     body = _IFINFOMSG.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _text(_IFNAME, name)
+    body += attribute(_IFALIAS, alias.encode())
     return message(RTM_NEWLINK, NLM_F_REQUEST, body + attribute(_LINKINFO, info))
+
+
+def set_alias(index: int, alias: str) -> bytes:
+    """Give an interface an alias of at most 255 octets (IFALIASZ)."""
+    body = _IFINFOMSG.pack(0, 0, index, 0, 0) + attribute(_IFALIAS, alias.encode())
+    return message(RTM_NEWLINK, NLM_F_REQUEST, body)
 
 
 def up(index: int) -> bytes:
@@ -140,6 +148,13 @@ def get_link(name: str) -> bytes:
     return message(RTM_GETLINK, NLM_F_REQUEST, body)
 
 
+def get_veths() -> bytes:
+    """Ask for all links of the kind veth."""
+    info = attribute(_LINKINFO, _text(_INFO_KIND, "veth"))
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + info + _number(_EXT_MASK, _SKIP_STATS)
+    return message(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, body)
+
+
 def get_addresses(family: int, index: int) -> bytes:
     """Ask for the addresses (family 4 or 6) of one interface."""
     body = _IFADDRMSG.pack(_FAMILY[family], 0, 0, 0, index)
@@ -151,6 +166,11 @@ def delete(name: str) -> bytes:
     return message(
         RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name)
     )
+
+
+def delete_index(index: int) -> bytes:
+    """Remove the interface with this index, and with it a veth's other end."""
+    return message(RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, index, 0, 0))
 
 
 def set_group(name: str, group: int) -> bytes:
@@ -184,6 +204,7 @@ def link_of(body: bytes) -> LinkState:
         forwarding=number(found.get(_OPERSTATE, b"")) == _IF_OPER_UP,
         mac=found.get(_ADDRESS, b"").hex(":"),
         kind=kind.rstrip(b"\0").decode("utf-8", "replace"),
+        alias=found.get(_IFALIAS, b"").rstrip(b"\0").decode("utf-8", "replace"),
     )
 
 

@@ -36,6 +36,7 @@ from kroute.model.kni import (
     Wiring,
 )
 from kroute.plan import kni as plan
+from kroute.plan.kni_gc import Garbage, why_garbage
 
 log = logging.getLogger(__name__)
 
@@ -245,18 +246,23 @@ class Core:
             raise KniError(Refusal.INVALID, "the request has no id")
         self._detach(container, lambda _known: True)
 
-    def discard(self, container: str) -> bool:
+    def discard(
+        self, container: str, why: Callable[[Attachment], object | None] | None = None
+    ) -> bool:
         """Detach a pod that nobody needs any more; whether that is still so once no call is working on it.
+
+        ``why`` says so of the attachment that is there then; :meth:`why_garbage` by itself.
 
         Raises:
             KniError: as :meth:`detach`.
         """
-        return self._detach(container, lambda known: bool(self.why_garbage(known)))
+        judge = why or self.why_garbage
+        return self._detach(container, lambda known: judge(known) is not None)
 
-    def why_garbage(self, attachment: Attachment) -> str:
-        """Why nobody needs it any more; empty while it is in order, or while a call is working on it."""
+    def why_garbage(self, attachment: Attachment) -> Garbage | None:
+        """Why nobody needs it any more; None while it is in order, or while a call is working on it."""
         lives = ns.lives(attachment.netns, attachment.inode)
-        return plan.why_garbage(attachment, lives=lives, boot=self.boot)
+        return why_garbage(attachment, lives=lives, boot=self.boot)
 
     def _detach(self, container: str, wanted: Callable[[Attachment], bool]) -> bool:
         deadline = Deadline(self.settings.deadline)

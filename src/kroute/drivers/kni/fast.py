@@ -27,6 +27,7 @@ from kroute.drivers.kni.talk import Refused, Talk
 from kroute.model.kni import How, KniError, Refusal, Wiring
 from kroute.model.net import Address
 from kroute.plan.kni_fast import Recipe, recipe, result
+from kroute.plan.kni_gc import mark_of
 
 _SYSCTL = "/proc/sys/net"
 _LOOPBACK = 1
@@ -149,7 +150,7 @@ class FastPath:
                     netns=netns,
                     mtu=made.mtu,
                 ),
-                veth.port_up(wiring.host, hairpin=made.hairpin),
+                veth.port_up(wiring.host, hairpin=made.hairpin, alias=mark_of(container)),
             )
             _write(f"{_SYSCTL}/ipv6/conf/{wiring.host}/accept_ra", "0", optional=True)
             self._inside(netns, wiring.interface, made, addresses)

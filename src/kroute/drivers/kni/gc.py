@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from kroute.codec.kni.cni import cache_of
+from kroute.drivers.kni import marks
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.leases import leases_of
 from kroute.drivers.kni.plugins import Deadline
-from kroute.model.kni import KniError
-from kroute.plan.kni import PRIMARY, ownerless
+from kroute.model.kni import Attachment, KniError, Phase
+from kroute.plan.kni import PRIMARY
+from kroute.plan.kni_gc import Cause, Garbage, host_ends, ownerless, stray
 
 log = logging.getLogger(__name__)
 
 LEASE_AGE = 120.0
-"""Seconds that a lease without a known owner is left alone: a plain CNI runtime may be in the middle of its ADD."""
+"""Seconds that a lease or veth without a known owner is left alone: a plain CNI runtime may be in the middle of its
+ADD, the kernel in the middle of removing a namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,40 +31,149 @@ class Finding:
     """One thing that nobody needs: what it is, why, and what became of it."""
 
     object: str
+    cause: Cause
     reason: str
     outcome: str
+    stuck: bool = False
+    """It ought to be gone and cannot be released: somebody should look."""
+
+    @property
+    def released(self) -> bool:
+        """Whether it is gone now."""
+        return self.outcome == _RELEASED
 
 
-def collect(core: Core, *, dry_run: bool, lease_age: float = LEASE_AGE) -> list[Finding]:
-    """Find and release; ``dry_run`` looks only. What cannot be released now is found again next time."""
-    found = [*_attachments(core, dry_run), *_domains(core, dry_run)]
-    found += _leases(core, dry_run, lease_age)
+_RELEASED = "released"
+
+
+class Strays:
+    """Since when veths have had no owner: the kernel takes a moment to remove those of a namespace that has gone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._since: dict[int, float] = {}
+
+    def older(self, found: Iterable[int], age: float) -> set[int]:
+        """Of these interfaces (by index) those that have been found at every look for ``age`` seconds."""
+        now = self._clock()
+        with self._mutex:
+            self._since = {index: self._since.get(index, now) for index in found}
+            return {index for index, since in self._since.items() if now - since >= age}
+
+
+def collect(
+    core: Core,
+    *,
+    dry_run: bool,
+    lease_age: float = LEASE_AGE,
+    strays: Strays | None = None,
+) -> list[Finding]:
+    """Find and release; ``dry_run`` looks only. What cannot be released now is found again next time.
+
+    ``lease_age``: seconds that leases and veths without an owner are left alone; ``strays`` remembers the veths from
+    one look to the next.
+    """
+    found = [*_attachments(core, dry_run)]
+    found += [*_domains(core, dry_run), *_veths(core, dry_run, strays or Strays(), lease_age)]
+    found += _leases(core, dry_run, lease_age, _with_veths())
     if not dry_run:
         _plugins(core)
     for finding in found:
-        log.info("garbage %s: %s: %s", finding.object, finding.reason, finding.outcome)
+        if finding.released or finding.stuck or dry_run:
+            log.info("garbage %s: %s: %s", finding.object, finding.reason, finding.outcome)
     return found
+
+
+# --- attachments ----------------------------------------------------------------------------------------
 
 
 def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
     for attachment in list(core.store.attachments.values()):
-        container, reason = attachment.id, core.why_garbage(attachment)
-        if not reason or core.locks.is_held(container):
-            continue  # who holds it is at it: a detach that runs must not take along the attach that follows it
-        took_place: list[bool] = []
-        outcome = _attempt(lambda c=container, t=took_place: t.append(core.discard(c)), dry_run)  # type: ignore[misc]
-        if took_place != [False]:
-            yield Finding(object=f"attachment/{container}", reason=reason, outcome=outcome)
+        garbage = core.why_garbage(attachment)
+        if garbage is not None:
+            yield from _detached(core, attachment, garbage, core.why_garbage, dry_run)
+
+
+def _detached(
+    core: Core,
+    attachment: Attachment,
+    garbage: Garbage,
+    why: Callable[[Attachment], object | None],
+    dry_run: bool,
+) -> Iterator[Finding]:
+    """Detach a pod. Who holds its lock is at it: a detach that runs must not take along the attach that follows it."""
+    container = attachment.id
+    if core.locks.is_held(container):
+        return
+    took_place: list[bool] = []
+    found = _attempt(
+        f"attachment/{container}",
+        garbage,
+        lambda: took_place.append(core.discard(container, why)),
+        dry_run,
+    )
+    if took_place != [False]:
+        yield found
+
+
+# --- the rest -------------------------------------------------------------------------------------------
 
 
 def _domains(core: Core, dry_run: bool) -> Iterator[Finding]:
+    garbage = Garbage(cause=Cause.DOMAIN, reason="it is gone")
     for path, domain in list(core.store.domains.items()):
         if not domain.intent and not ns.lives(path):
-            outcome = _attempt(lambda p=path: core.domains.discard(p), dry_run)  # type: ignore[misc]
-            yield Finding(object=f"netns/{path}", reason="it is gone", outcome=outcome)
+            yield _attempt(f"netns/{path}", garbage, partial(core.domains.discard, path), dry_run)
 
 
-def _leases(core: Core, dry_run: bool, age: float) -> Iterator[Finding]:
+def _veths(core: Core, dry_run: bool, strays: Strays, age: float) -> Iterator[Finding]:
+    """Veths with our mark and without an owner, as a namespace leaves them that outlives its path.
+
+    A record is there before its veth is made and after it has been removed. So who has none among records that are
+    read after the links, and is there still, has none for good.
+    """
+    try:
+        seen = marks.veths()
+        attachments = dict(core.store.attachments)
+        owners = {name: marks.container_of(link) for name, link in seen.items()}
+        found = {
+            name: Garbage(cause=Cause.VETH, reason=reason)
+            for name, reason in stray(owners, attachments, _elsewhere(core))
+            if not core.locks.is_held(owners[name]) and marks.still_there(seen[name])
+        }
+        old = strays.older((seen[name].ifindex for name in found), age)
+        for name, garbage in found.items():
+            if seen[name].ifindex in old:
+                yield _attempt(f"veth/{name}", garbage, partial(marks.remove, seen[name]), dry_run)
+        if not dry_run:
+            _mark(attachments, set(seen))
+    except (KniError, OSError) as error:
+        log.warning("veths cannot be looked at: %s", error)
+
+
+def _mark(attachments: dict[str, Attachment], marked: set[str]) -> None:
+    """Mark what bears no mark yet: veths that a former version made, or that could not be marked."""
+    done = [a for a in attachments.values() if a.phase is Phase.ATTACHED]
+    marks.mark({name: a.id for a in done for name in host_ends(a) if name not in marked})
+
+
+def _elsewhere(core: Core) -> set[str]:
+    """Containers that libcni knows, ours or those of another runtime."""
+    entries = (cache_of(data) for data in core.plugins.cached())
+    return {str(entry["containerId"]) for entry in entries if entry}
+
+
+def _with_veths() -> set[str]:
+    """Containers that still have a veth of ours: their addresses may be in use, whoever has forgotten them."""
+    try:
+        return {marks.container_of(link) for link in marks.veths().values()}
+    except (KniError, OSError) as error:
+        log.warning("veths cannot be looked at: %s", error)
+        return set()
+
+
+def _leases(core: Core, dry_run: bool, age: float, using: set[str]) -> Iterator[Finding]:
     try:
         leases = leases_of(core.networks.default())
     except KniError:
@@ -66,13 +181,12 @@ def _leases(core: Core, dry_run: bool, age: float) -> Iterator[Finding]:
     if leases is None:
         return
     held = leases.held(age)
-    cached = (cache_of(data) for data in core.plugins.cached())
-    elsewhere = {str(entry["containerId"]) for entry in cached if entry}
-    for address in ownerless(held, set(core.store.attachments), elsewhere):
+    for address in ownerless(held, using | set(core.store.attachments), _elsewhere(core)):
         owner = held[address]
-        outcome = _attempt(lambda a=address, o=owner: leases.release(a, o, age), dry_run)  # type: ignore[misc]
         reason = f"container {owner} is known neither here nor to libcni"
-        yield Finding(object=f"lease/{address}", reason=reason, outcome=outcome)
+        garbage = Garbage(cause=Cause.LEASE, reason=reason)
+        release = partial(leases.release, address, owner, age)
+        yield _attempt(f"lease/{address}", garbage, release, dry_run)
 
 
 def _plugins(core: Core) -> None:
@@ -88,11 +202,13 @@ def _plugins(core: Core) -> None:
         log.debug("GC of the plugins: %s", error)
 
 
-def _attempt(release: Callable[[], object], dry_run: bool) -> str:
-    if dry_run:
-        return "would be released"
-    try:
-        release()
-    except KniError as error:
-        return f"not released: {error}"
-    return "released"
+def _attempt(thing: str, garbage: Garbage, release: Callable[[], object], dry_run: bool) -> Finding:
+    outcome, stuck = "would be released", False
+    if not dry_run:
+        try:
+            release()
+            outcome = _RELEASED
+        except KniError as error:
+            outcome, stuck = f"not released: {error}", True
+    cause, reason = garbage.cause, garbage.reason
+    return Finding(object=thing, cause=cause, reason=reason, outcome=outcome, stuck=stuck)

@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,14 @@ class Deadline:
 class Plugins:
     """The plugins of this node."""
 
-    def __init__(self, folders: Sequence[str], cache: str = CACHE) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str],
+        cache: str = CACHE,
+        mark: Callable[[str, Json], None] = lambda _container, _result: None,
+    ) -> None:
+        """``mark`` is told the container and result of each ADD, and marks what it made on the node."""
+        self._mark = mark
         self._folders = tuple(folders)
         self._cache = Path(cache) / "results"
         self._made = False
@@ -80,6 +87,7 @@ class Plugins:
             except CniSyntax as error:
                 raise KniError(Refusal.BROKEN, f"CNI plugin {plugin['type']}: {error}") from error
         assert result is not None
+        self._mark(container, result)
         return result
 
     def check(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> None:

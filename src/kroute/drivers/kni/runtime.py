@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kroute.drivers.kni import fast, gc
+from kroute.drivers.kni import fast, gc, marks
 from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.door import Door, take
 from kroute.drivers.kni.leases import leases_of, ranges_of
@@ -54,6 +54,7 @@ class KniRuntime:
         self._config = config
         self.fast = fast.FastPath(enabled=config.fast_path is FastPath.AUTO)
         self._stopped = threading.Event()
+        self._strays = gc.Strays()
         self.networks = Networks(cni.directory, cni.file)
         self._on_change = on_change
         # The sockets first: until they are ours, another daemon may be at work on the store and the pods.
@@ -78,7 +79,7 @@ class KniRuntime:
     def _core(self, cni: Cni, state: Path) -> Core:
         return Core(
             Store(state / FILE),
-            Plugins(cni.bin_directories, self._config.cache_directory),
+            Plugins(cni.bin_directories, self._config.cache_directory, marks.mark_result),
             self.networks,
             self._with_pools,
             settings=Settings(deadline=float(self._config.deadline)),
@@ -113,7 +114,7 @@ class KniRuntime:
 
     def collect(self, dry_run: bool) -> list[gc.Finding]:
         """Find garbage, and release it unless only asked to look."""
-        return gc.collect(self.core, dry_run=dry_run)
+        return gc.collect(self.core, dry_run=dry_run, strays=self._strays)
 
     def _collect_for_ever(self) -> None:
         while True:

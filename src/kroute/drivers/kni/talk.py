@@ -93,6 +93,12 @@ class Talk:
             raise KniError(Refusal.BROKEN, f"{name}: {error.strerror}") from error
         return int(unpack_from("=i", told, 16)[0])
 
+    def veths(self) -> list[veth.LinkState]:
+        """The veths of the namespace."""
+        self._send(veth.get_veths())
+        found = [veth.link_of(body) for body in self._dump()]
+        return [link for link in found if link.kind == "veth"]
+
     def addresses(self, index: int) -> set[tuple[bytes, int]]:
         """Packed addresses and prefix lengths of an interface."""
         found = set()
