@@ -245,16 +245,20 @@ def test_the_build_context_holds_every_file_that_is_copied():
 
 
 def test_there_are_overlays_and_each_patches_an_object_of_the_base():
+    """kustomize takes no base that contains the overlay, and the paths that people know go on to lead there."""
     assert len(OVERLAYS) >= 2
-    base = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
-    assert base["resources"] == [MANIFEST.name]
+    base = DEPLOY / "base"
+    assert yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"] == [base.name]
+    below = yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]
+    assert [(base / name).resolve() for name in below] == [MANIFEST.resolve()]
     known = {
         (d["kind"], d["metadata"]["name"], d["metadata"].get("namespace"))
         for d in documents(MANIFEST)
     }
     for overlay in OVERLAYS:
-        (resource,) = yaml.safe_load(overlay.read_text())["resources"]
-        assert (overlay.parent / resource).resolve() == DEPLOY
+        below, *_ = yaml.safe_load(overlay.read_text())["resources"]
+        assert (overlay.parent / below).resolve() == base
+        assert not overlay.is_relative_to(base)
         for patch in patches(overlay):
             named = (patch["kind"], patch["metadata"]["name"], patch["metadata"].get("namespace"))
             assert named in known
