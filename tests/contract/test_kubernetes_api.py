@@ -22,12 +22,15 @@ from kroute.codec.kubernetes import node_of
 from kroute.drivers.inventory.api import Api, ApiError, ErrorEvent, Patience
 from kroute.drivers.inventory.credentials import Access, read_kubeconfig
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
+from kroute.drivers.inventory.pods import KubernetesPods
 from kroute.model.config import KubernetesInventory
 from support.fakekube import FakeKube
-from support.inventory import following, kubeconfig, node_object
+from support.inventory import following, kubeconfig, node_object, pod_object
+from support.netns import until
 
 SERVERS = ["double", *(["cluster"] if os.environ.get("KUBECONFIG") else [])]
 NODES = "/api/v1/nodes"
+PODS, PODS_HERE = "/api/v1/pods", "/api/v1/namespaces/default/pods"
 STREAM = {
     "allowWatchBookmarks": "true",
     "sendInitialEvents": "true",
@@ -92,8 +95,22 @@ class Server:
         code, answer = self.call("DELETE", f"{NODES}/{name}")
         assert code == 200, answer
 
+    def create_pod(self, name: str, node: str) -> str:
+        """Create a pod that is bound to a node, which need not be there; its name."""
+        thing = pod_object(f"contract-{self.run}-{name}", node, **{LABEL: self.run})
+        code, answer = self.call("POST", f"{PODS_HERE}", thing)
+        assert code == 201, answer
+        return str(thing["metadata"]["name"])
+
+    def delete_pod(self, name: str) -> None:
+        """Remove a pod at once."""
+        code, answer = self.call("DELETE", f"{PODS_HERE}/{name}?gracePeriodSeconds=0")
+        assert code == 200, answer
+
     def clean(self) -> None:
         """Remove what the test left."""
+        for item in self.api.get(PODS_HERE, self.mine)["items"]:
+            self.delete_pod(item["metadata"]["name"])
         for item in self.api.get(NODES, self.mine)["items"]:
             self.delete(item["metadata"]["name"])
 
@@ -339,3 +356,51 @@ async def test_the_driver_follows_the_server(server: Server):
         await told.until(lambda t: t.names() == [second])
         assert told.lists == 1
         assert told.stale is None
+
+
+# --- the pods of one node -------------------------------------------------------------------------------
+
+
+def on(server: Server, node: str) -> dict[str, str]:
+    """The query for the pods of a node."""
+    return {"fieldSelector": f"spec.nodeName={node}"}
+
+
+def test_a_field_selector_chooses_the_pods_of_one_node(server: Server):
+    here, there = f"here-{server.run}", f"there-{server.run}"
+    a, b, c = (server.create_pod(n, where) for n, where in (("a", here), ("b", there), ("c", here)))
+    assert names(server.api.get(PODS, on(server, here))["items"]) == [a, c]
+    assert names(server.api.get(PODS, on(server, there))["items"]) == [b]
+    assert names(server.api.get(PODS, on(server, f"nowhere-{server.run}"))["items"]) == []
+    both = {"fieldSelector": f"spec.nodeName!={there},metadata.name={a}"}
+    assert names(server.api.get(PODS, both)["items"]) == [a]
+
+
+def test_a_field_that_cannot_be_selected_by_is_refused(server: Server):
+    for path, label in ((PODS, "spec.colour"), (NODES, "spec.nodeName")):
+        with pytest.raises(ApiError) as caught:
+            server.api.get(path, {"fieldSelector": f"{label}=x"})
+        assert caught.value.status == 400
+        assert "field label not supported" in str(caught.value)
+
+
+async def test_the_pods_of_a_node_are_followed(server: Server):
+    here, there = f"here-{server.run}", f"there-{server.run}"
+    first = server.create_pod("a", here)
+    pods = KubernetesPods(KubernetesInventory(kubeconfig=server.kubeconfig), here)
+    pods.start()
+
+    def known(*expected: str) -> bool:
+        return sorted(pods.seen().pods) == [f"default/{name}" for name in expected]
+
+    try:
+        await until(lambda: known(first) and not pods.seen().failure, 20, "the list")
+        server.create_pod("b", there)
+        second = server.create_pod("c", here)
+        await until(lambda: known(first, second), 20, "a pod that came")
+        server.delete_pod(first)
+        await until(lambda: known(second), 20, "a pod that went")
+        assert pods.ask().pods == pods.seen().pods
+        assert pods.seen().pods[f"default/{second}"].uid
+    finally:
+        pods.close()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from kroute.drivers.kni import gc, marks
 from kroute.drivers.kni.fast import FastPath
+from kroute.drivers.kni.forgotten import Forgotten
 from kroute.model.kni import Generation, How
+from kroute.model.pod import Pod, PodsSeen
 from support.kni import KniNode, request
 from support.netns import Namespace, wait_for
 
@@ -201,3 +204,147 @@ def test_an_address_is_not_free_before_the_interface_that_uses_it_is_gone(node):
         assert [f.cause.value for f in look()] == ["veth", "lease", "lease"]
     assert node.veths() == []
     assert node.leased() == {}
+
+
+# --- pods that Kubernetes has forgotten -----------------------------------------------------------------
+
+
+class ApiPods:
+    """What an API server says of this node's pods."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Pod] = {}
+        self.failure = ""
+        self.asked = 0
+        self.on_ask: Callable[[], object] = lambda: None
+
+    def run(self, *names: str) -> None:
+        """Exactly these pods are on the node."""
+        pods = [Pod(namespace="default", name=name, uid=f"uid-{name}") for name in names]
+        self.pods = {pod.key: pod for pod in pods}
+
+    def seen(self) -> PodsSeen:
+        return PodsSeen(pods=dict(self.pods), failure=self.failure)
+
+    def ask(self) -> PodsSeen:
+        self.asked += 1
+        self.on_ask()
+        return self.seen()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Watched:
+    """A node with a pod that Kubernetes knows, one that it has forgotten, and one that nobody has told of itself."""
+
+    def __init__(self, node: KniNode) -> None:
+        self.node, self.core, self.api, self.clock = node, node.core(), ApiPods(), Clock()
+        self.forgotten = Forgotten(self.api, 600.0, clock=self.clock)
+        self.pods = {name: node.pod(name) for name in ("here", "lost", "mute")}
+        self.attach("here", "lost")
+        with node.node.entered():
+            self.core.attach(request(self.pods["mute"], id="c-mute"), V)
+        self.api.run("here")
+
+    def attach(self, *names: str) -> None:
+        """As a kubelet of any generation does it."""
+        for name in names:
+            labels = {
+                "io.kubernetes.pod.name": name,
+                "io.kubernetes.pod.namespace": "default",
+                "io.kubernetes.pod.uid": f"uid-{name}",
+            }
+            with self.node.node.entered():
+                self.core.attach(request(self.pods[name], id=f"c-{name}", labels=labels), V)
+
+    def collect(self, after: float = 0.0, *, dry_run: bool = False) -> list[gc.Finding]:
+        """What is found so many seconds later."""
+        self.clock.now += after
+        with self.node.node.entered():
+            return gc.collect(self.core, dry_run=dry_run, forgotten=self.forgotten)
+
+    def attached(self) -> set[str]:
+        return set(self.core.store.attachments)
+
+
+@pytest.fixture
+def watched(node):
+    return Watched(node)
+
+
+def test_a_pod_that_kubernetes_has_forgotten_is_found_reported_and_released(watched):
+    (waits,) = watched.collect()
+    assert (waits.object, waits.cause.value) == ("attachment/c-lost", "pod")
+    assert "does not know its pod default/lost" in waits.reason
+    assert "released in 600 s" in waits.outcome
+    (seen,) = watched.collect(600.0, dry_run=True)
+    assert seen.outcome == "would be released"
+    assert watched.attached() == {"c-here", "c-lost", "c-mute"}
+    (done,) = watched.collect()
+    assert done.released
+    assert watched.attached() == {"c-here", "c-mute"}
+    assert set(watched.node.leased().values()) == {"c-here", "c-mute"}
+    assert len(watched.node.veths()) == 2
+    assert (
+        json.loads(watched.pods["lost"].run(["ip", "-j", "addr", "show", "up"]))[0]["ifname"]
+        == "lo"
+    )
+    assert watched.collect(9999.0) == []
+
+
+def test_before_a_pod_is_released_the_api_server_is_asked_once_more(watched):
+    """A watch may hang unnoticed while the pod it lacks has been there for long."""
+    watched.collect()
+    assert watched.api.asked == 0
+    watched.api.on_ask = lambda: watched.api.run("here", "lost")
+    assert watched.collect(600.0) == []
+    assert watched.api.asked == 1
+    assert "c-lost" in watched.attached()
+
+
+def test_a_pod_that_comes_to_be_known_while_its_turn_comes_is_kept(watched, monkeypatch):
+    watched.collect()
+    discard = watched.core.discard
+
+    def known_by_then(container, why):
+        watched.api.run("here", "lost")
+        return discard(container, why)
+
+    monkeypatch.setattr(watched.core, "discard", known_by_then)
+    assert watched.collect(600.0) == []
+    assert "c-lost" in watched.attached()
+
+
+def test_a_pod_attached_anew_while_its_turn_comes_is_kept(watched, monkeypatch):
+    watched.collect()
+    discard = watched.core.discard
+
+    def anew(container, why):
+        with watched.node.node.entered():
+            watched.core.detach(container)
+        watched.attach("lost")
+        return discard(container, why)
+
+    monkeypatch.setattr(watched.core, "discard", anew)
+    assert watched.collect(600.0) == []
+    assert "c-lost" in watched.attached()
+
+
+def test_an_api_server_that_is_away_or_emptied_takes_no_pod_along(watched):
+    watched.collect()
+    watched.api.failure = "503 away"
+    (found,) = watched.collect(600.0)
+    assert (found.object, found.outcome) == ("pods", "no attachment is judged by them")
+    watched.api.failure = ""
+    watched.api.run()
+    for after in (0.0, 600.0):
+        kept = watched.collect(after)
+        assert {f.object for f in kept} == {"attachment/c-here", "attachment/c-lost"}
+        assert all("it may lack any" in f.outcome for f in kept)
+    assert all(f.stuck for f in kept)
+    assert watched.attached() == {"c-here", "c-lost", "c-mute"}
+    watched.api.run("here")
+    watched.collect(1.0)
+    (done,) = watched.collect(600.0)
+    assert done.released

@@ -35,7 +35,10 @@ INITIAL_END = "k8s.io/initial-events-end"
 FIRST_REVISION = 100
 NAMESPACE = "/namespace"
 """Where a request for the objects of one namespace keeps its name among the query's."""
-_WITHIN = re.compile(r"(/apis?/.*)/namespaces/([^/]+)/(\w+)")
+_WITHIN = re.compile(r"(/apis?/.*)/namespaces/([^/]+)/(\w+)(/[^/]+)?")
+FIELDS = ("metadata.name", "metadata.namespace")
+MORE_FIELDS = {"pods": ("spec.nodeName", "status.phase")}
+"""What a fieldSelector may name: of every resource, and of some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ RESOURCES = {
     "nodes": Resource("v1", "Node", "/api/v1/nodes"),
     "services": Resource("v1", "Service", "/api/v1/services"),
     "events": Resource("v1", "Event", "/api/v1/events"),
+    "pods": Resource("v1", "Pod", "/api/v1/pods"),
     "secrets": Resource("v1", "Secret", "/api/v1/secrets"),
     "endpointslices": Resource(
         "discovery.k8s.io/v1", "EndpointSlice", "/apis/discovery.k8s.io/v1/endpointslices"
@@ -201,15 +205,27 @@ def _requirement(text: str) -> Callable[[dict[str, str]], bool]:
     raise Refused(400, "BadRequest", f"unable to parse requirement: {text!r}")
 
 
-def selector(query: Query) -> Selects:
+def _field(text: str, resource: str) -> Callable[[Object], bool]:
+    """One requirement of a fieldSelector; the servers know few fields."""
+    found = re.fullmatch(r"([^=!]+)(==|=|!=)([^=!]*)", text)
+    if found is None:
+        raise Refused(400, "BadRequest", f"invalid selector: {text!r}; can't understand {text!r}")
+    path, same, value = found[1], found[2] != "!=", found[3]
+    if path not in FIELDS + MORE_FIELDS.get(resource, ()):
+        raise Refused(400, "BadRequest", f"field label not supported: {path}")
+    part, field = path.split(".")
+    return lambda thing: (((thing.get(part) or {}).get(field) or "") == value) is same
+
+
+def selector(query: Query, resource: str) -> Selects:
     """What a request selects, of objects that may be absent."""
     parts = re.split(r",(?![^(]*\))", query.get("labelSelector", ""))
     wanted = [_requirement(part.strip()) for part in parts if part.strip()]
-    _, _, name = query.get("fieldSelector", "").partition("metadata.name=")
+    fields = [_field(p, resource) for p in query.get("fieldSelector", "").split(",") if p]
     namespace = query.get(NAMESPACE, "")
 
     def selects(thing: Object | None) -> bool:
-        if thing is None or (name and thing["metadata"]["name"] != name):
+        if thing is None or not all(field(thing) for field in fields):
             return False
         if namespace and thing["metadata"].get("namespace") != namespace:
             return False
@@ -445,7 +461,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: Query) -> None:
         if within := _WITHIN.fullmatch(path):
-            path, query = f"{within[1]}/{within[3]}", {**query, NAMESPACE: within[2]}
+            path = f"{within[1]}/{within[3]}{within[4] or ''}"
+            query = {**query, NAMESPACE: within[2]}
         for name, resource in RESOURCES.items():
             if path == resource.path and self.command == "GET":
                 watch = query.get("watch") in ("true", "1")
@@ -453,7 +470,7 @@ class _Handler(BaseHTTPRequestHandler):
             if path == resource.path and self.command == "POST":
                 return self._json(201, self._create(name, self._body(), query))
             if path.startswith(f"{resource.path}/"):
-                return self._one(name, path.rpartition("/")[2])
+                return self._one(name, path.rpartition("/")[2], query.get(NAMESPACE, ""))
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
     def _body(self) -> Object:
@@ -474,11 +491,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(409, "AlreadyExists", f'{resource} "{name}" already exists')
             return store.put(resource, thing)
 
-    def _one(self, resource: str, name: str) -> None:
+    def _one(self, resource: str, name: str, namespace: str) -> None:
         store = self.kube.store
         body = self._body() if self.command == "PUT" else {}
         with store.changed:
-            found = store.objects[resource].get(("", name))
+            found = store.objects[resource].get((namespace, name))
         if found is None:
             raise Refused(404, "NotFound", f'{resource} "{name}" not found')
         if self.command == "PUT":
@@ -489,7 +506,7 @@ class _Handler(BaseHTTPRequestHandler):
                 )
             found = store.put(resource, body)
         elif self.command == "DELETE":
-            found = store.delete(resource, name)
+            found = store.delete(resource, name, namespace)
         self._json(200, found)
 
     def _json(self, code: int, body: Object, headers: dict[str, str] | None = None) -> None:
@@ -503,7 +520,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
     def _list(self, name: str, resource: Resource, query: Query) -> None:
-        store, selects = self.kube.store, selector(query)
+        store, selects = self.kube.store, selector(query, name)
         revision, _, offset = query.get("continue", "").partition("/")
         with store.changed:
             if revision and int(revision) < store.compacted:
@@ -529,7 +546,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _watch(self, name: str, resource: Resource, query: Query) -> None:
         streaming = self._asks_for_initial_events(query)
-        store, selects = self.kube.store, selector(query)
+        store, selects = self.kube.store, selector(query, name)
         version = query.get("resourceVersion", "")
         marks = query.get("allowWatchBookmarks") in ("true", "1")
         with store.changed:
@@ -564,7 +581,7 @@ class _Handler(BaseHTTPRequestHandler):
         return query["sendInitialEvents"] in ("true", "1")
 
     def _follow(self, name: str, resource: Resource, query: Query, position: int) -> None:
-        store, selects = self.kube.store, selector(query)
+        store, selects = self.kube.store, selector(query, name)
         marks = query.get("allowWatchBookmarks") in ("true", "1") and self.kube.bookmarks
         end = time.monotonic() + float(query.get("timeoutSeconds") or 3600)
         mark_at = time.monotonic() + self.kube.bookmark_every

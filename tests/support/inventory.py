@@ -55,6 +55,16 @@ def node_object(number: int, **labels: str) -> dict[str, Any]:
     }
 
 
+def pod_object(name: str, node: str, namespace: str = "default", **labels: str) -> dict[str, Any]:
+    """A pod that is bound to a node."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "example.invalid/c"}]},
+    }
+
+
 def kubeconfig(path: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
     """Write a kubeconfig for a server; its path."""
     document = {

@@ -232,6 +232,23 @@ def test_kni_gets_the_mounts_that_its_configuration_names():
     assert container["securityContext"]["allowPrivilegeEscalation"]
 
 
+def test_kni_may_list_and_watch_pods_and_no_overlay_grants_anything_else():
+    granted = {}
+    for overlay in OVERLAYS:
+        _, *more = yaml.safe_load(overlay.read_text())["resources"]
+        for name in more:
+            granted[overlay.parent.name] = documents(overlay.parent / name)
+        assert all(patch["kind"] in ("ConfigMap", "DaemonSet") for patch in patches(overlay))
+    assert set(granted) == {"kni"}
+    role, binding = granted["kni"]
+    for document in (role, binding):
+        known = getattr(client, f"V1{document['kind']}").model_validate(document)
+        assert known.model_dump(by_alias=True, exclude_unset=True, mode="json") == document
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == of_kind("ClusterRoleBinding")["subjects"]
+
+
 def test_the_build_context_holds_every_file_that_is_copied():
     containerfile = (ROOT / "Containerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", containerfile, re.MULTILINE)

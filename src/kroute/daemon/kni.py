@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from prometheus_client.core import (
 )
 
 from kroute.codec.kni.cni import leased
-from kroute.model.config import AnnouncePods
+from kroute.model.config import AnnouncePods, InventoryKind
+from kroute.model.inventory import NODES
 from kroute.model.kni import Attachment, NodeFacts, OtherNode, Phase
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import AttachedPod
@@ -25,12 +27,18 @@ from kroute.plan.observe import PodsAttached
 
 if TYPE_CHECKING:
     from kroute.daemon import Daemon
+    from kroute.drivers.inventory.pods import KubernetesPods
+    from kroute.drivers.kni.forgotten import Forgotten
+    from kroute.drivers.kni.gc import Finding
     from kroute.drivers.kni.runtime import KniRuntime
 
 log = logging.getLogger(__name__)
 
 _LOOK = 0.1
 """Seconds between an attach or detach and the look at how full the ranges are."""
+HOW_TO_BE_ALLOWED = "Grant the right to list and watch pods (as deploy/overlays/kni), or set kni.forgottenPodGrace to 0"
+MOST_PROBLEMS = 20
+"""Pieces of garbage that are named among the problems; the rest is in metrics and in `kroute kni gc --dry-run`."""
 
 
 def start(daemon: Daemon) -> KniRuntime:
@@ -44,6 +52,7 @@ def start(daemon: Daemon) -> KniRuntime:
     config = daemon.config
     runtime: list[KniRuntime] = []
     watch, announcer = _Exhaustion(daemon, runtime), _Announcer(daemon, runtime)
+    garbage = _Garbage(daemon)
 
     def changed() -> None:
         watch.look()
@@ -56,8 +65,11 @@ def start(daemon: Daemon) -> KniRuntime:
             Path(config.paths.state),
             lambda: facts(daemon),
             on_change=changed,
+            forgotten=garbage.forgotten,
+            on_collect=garbage.collected,
         )
     )
+    garbage.start()
     changed()
     return runtime[0]
 
@@ -97,6 +109,64 @@ class _Exhaustion:
             for prefix in full
         )
         self._daemon.control.report("kni", problems)
+
+
+class _Garbage:
+    """Follows the own node's pods where Kubernetes tells of them; reports what garbage collection is stuck with."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._pods: KubernetesPods | None = None
+        self.forgotten: Forgotten | None = None
+        """None where nobody asks whether Kubernetes knows the pods."""
+        inventory, grace = daemon.config.inventory, daemon.config.kni.forgotten_pod_grace
+        if inventory.kind is InventoryKind.KUBERNETES and grace:
+            from kroute.drivers.inventory.pods import KubernetesPods
+            from kroute.drivers.kni.forgotten import Forgotten
+
+            me = daemon.control.observed.me
+            self._pods = KubernetesPods(inventory.kubernetes, me, self._pods_changed)
+            self.forgotten = Forgotten(self._pods, float(grace), doubt=self._doubt)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        if self._pods is not None:
+            self._pods.start()
+
+    def collected(self, found: list[Finding]) -> None:
+        """Report what ought to have gone."""
+        stuck = [f for f in found if f.stuck]
+        self._report(
+            "kni-garbage",
+            tuple(
+                Problem(object=f.object, reason=f"{f.reason}: {f.outcome}")
+                for f in stuck[:MOST_PROBLEMS]
+            ),
+        )
+
+    def _pods_changed(self) -> None:
+        assert self._pods is not None
+        failure = self._pods.refusal
+        reason = (
+            f"this node's pods cannot be followed: {failure}; none counts as forgotten meanwhile"
+        )
+        if failure.startswith(("401", "403")):
+            reason += f". {HOW_TO_BE_ALLOWED}"
+        self._report("kni-pods", (Problem(object="pods", reason=reason),) if failure else ())
+
+    def _report(self, source: str, problems: tuple[Problem, ...]) -> None:
+        loop, control = self._daemon.loop, self._daemon.control
+        if loop is not None and not loop.is_closed():
+            with suppress(RuntimeError):  # the loop ends before this thread
+                loop.call_soon_threadsafe(control.report, source, problems)
+
+    def _doubt(self) -> str:
+        """Why the inventory as a whole is not believed: what is wrong about nodes may be wrong about pods."""
+        observed = self._daemon.control.observed
+        doubts = observed.reports.get(f"inventory-source-{NODES}", ())
+        if doubts:
+            return doubts[0].reason
+        return "" if observed.listed else "the nodes have not been listed yet"
 
 
 class _Announcer:
@@ -187,7 +257,23 @@ def metrics(daemon: Daemon) -> Iterator[Metric]:
     )
     for (method, code), count in list(meter.errors.items()):
         errors.add_metric([method, code], count)
-    yield from (attached, flying, errors, *_pools(runtime), _durations(runtime))
+    yield from (attached, flying, errors, *_garbage(runtime), *_pools(runtime), _durations(runtime))
+
+
+def _garbage(runtime: KniRuntime) -> Iterator[Metric]:
+    released = CounterMetricFamily(
+        "kroute_kni_garbage_released", "What no pod needed any more, by cause.", labels=["cause"]
+    )
+    left = GaugeMetricFamily(
+        "kroute_kni_garbage_left",
+        "Garbage that the last collection found and left: it waits, is doubted, or could not be released.",
+        labels=["cause"],
+    )
+    for cause, count in runtime.tally.released.items():
+        released.add_metric([cause.value], count)
+    for cause, count in runtime.tally.left.items():
+        left.add_metric([cause.value], count)
+    yield from (released, left)
 
 
 def _pools(runtime: KniRuntime) -> Iterator[Metric]:

@@ -220,7 +220,10 @@ class Kni:
     deadline: int = 60
     """Seconds that attaching or detaching a pod may take, after which all of it is undone."""
     gc_interval: int = 300
-    """Seconds between looks for attachments, leases and namespaces that no pod needs any more."""
+    """Seconds between looks for attachments, leases, veths and namespaces that no pod needs any more."""
+    forgotten_pod_grace: int = 600
+    """Seconds that Kubernetes must not have known an attached pod before it is detached, where the inventory is
+    Kubernetes; longer than pods may take to end after a forced deletion. 0: pods are not followed."""
     cache_directory: str = "/var/lib/cni"
     """libcni's folder of results, which are written for a later return to plain CNI."""
     announce_pods: AnnouncePods = AnnouncePods.NONE

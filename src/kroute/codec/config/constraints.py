@@ -52,6 +52,7 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "maxPrefixesRestart": (0, 86400),
     "deadline": (1, 600),
     "gcInterval": (5, 86400),
+    "forgottenPodGrace": (0, 86400),
     "threshold": (0, 100_000),
     "hysteresis": (0, 100_000),
     "reflectorsPerZone": (1, 64),

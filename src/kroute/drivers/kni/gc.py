@@ -13,11 +13,12 @@ from kroute.codec.kni.cni import cache_of
 from kroute.drivers.kni import marks
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
+from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of
 from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import Attachment, KniError, Phase
 from kroute.plan.kni import PRIMARY
-from kroute.plan.kni_gc import Cause, Garbage, host_ends, ownerless, stray
+from kroute.plan.kni_gc import Cause, Garbage, Verdict, host_ends, key_of, ownerless, stray
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Finding:
     reason: str
     outcome: str
     stuck: bool = False
-    """It ought to be gone and cannot be released: somebody should look."""
+    """It ought to be gone and cannot be released, or only a doubt keeps it: somebody should look."""
 
     @property
     def released(self) -> bool:
@@ -44,6 +45,27 @@ class Finding:
 
 
 _RELEASED = "released"
+PODS = "pods"
+"""The object of the finding that nothing is known of pods, which is no thing to release."""
+
+
+class Tally:
+    """What collections have found, by cause; for metrics."""
+
+    def __init__(self) -> None:
+        self.released: dict[Cause, int] = dict.fromkeys(Cause, 0)
+        self.left: dict[Cause, int] = dict.fromkeys(Cause, 0)
+        """What the last collection found and did not release."""
+
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Count those of one collection."""
+        left = dict.fromkeys(Cause, 0)
+        for finding in findings:
+            if finding.released:
+                self.released[finding.cause] += 1
+            elif finding.object != PODS:
+                left[finding.cause] += 1
+        self.left = left
 
 
 class Strays:
@@ -68,19 +90,20 @@ def collect(
     dry_run: bool,
     lease_age: float = LEASE_AGE,
     strays: Strays | None = None,
+    forgotten: Forgotten | None = None,
 ) -> list[Finding]:
     """Find and release; ``dry_run`` looks only. What cannot be released now is found again next time.
 
     ``lease_age``: seconds that leases and veths without an owner are left alone; ``strays`` remembers the veths from
-    one look to the next.
+    one look to the next. Without ``forgotten`` nobody asks whether Kubernetes knows the pods.
     """
-    found = [*_attachments(core, dry_run)]
+    found = [*_attachments(core, dry_run), *_forgotten(core, forgotten, dry_run)]
     found += [*_domains(core, dry_run), *_veths(core, dry_run, strays or Strays(), lease_age)]
     found += _leases(core, dry_run, lease_age, _with_veths())
     if not dry_run:
         _plugins(core)
     for finding in found:
-        if finding.released or finding.stuck or dry_run:
+        if not dry_run and (finding.released or finding.stuck):
             log.info("garbage %s: %s: %s", finding.object, finding.reason, finding.outcome)
     return found
 
@@ -93,6 +116,44 @@ def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
         garbage = core.why_garbage(attachment)
         if garbage is not None:
             yield from _detached(core, attachment, garbage, core.why_garbage, dry_run)
+
+
+def _forgotten(core: Core, forgotten: Forgotten | None, dry_run: bool) -> Iterator[Finding]:
+    if forgotten is None:
+        return
+    if failure := forgotten.failure:
+        reason = f"Kubernetes' pods on this node are not known: {failure}"
+        yield Finding(
+            object=PODS, cause=Cause.POD, reason=reason, outcome="no attachment is judged by them"
+        )
+    sound = [a for a in list(core.store.attachments.values()) if core.why_garbage(a) is None]
+    for verdict in forgotten.look(sound):
+        garbage = Garbage(cause=Cause.POD, reason=verdict.reason)
+        if verdict.kept:
+            yield _kept(verdict)
+        else:
+            why = _still(verdict.attachment, forgotten)
+            yield from _detached(core, verdict.attachment, garbage, why, dry_run)
+
+
+def _still(attachment: Attachment, forgotten: Forgotten) -> Callable[[Attachment], object | None]:
+    """Whether what is attached when its turn has come is the same, and unknown as ever."""
+
+    def why(known: Attachment) -> object | None:
+        same = key_of(known) == key_of(attachment) and forgotten.denies(known)
+        return attachment if same else None
+
+    return why
+
+
+def _kept(verdict: Verdict) -> Finding:
+    return Finding(
+        object=f"attachment/{verdict.attachment.id}",
+        cause=Cause.POD,
+        reason=verdict.reason,
+        outcome=f"kept: {verdict.kept}",
+        stuck=verdict.stuck,
+    )
 
 
 def _detached(

@@ -13,6 +13,7 @@ from typing import Any
 from kroute.drivers.kni import fast, gc, marks
 from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.door import Door, take
+from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of, ranges_of
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.networks import Networks
@@ -43,8 +44,14 @@ class KniRuntime:
         state: Path,
         facts: Callable[[], NodeFacts],
         on_change: Callable[[], None] = lambda: None,
+        *,
+        forgotten: Forgotten | None = None,
+        on_collect: Callable[[list[gc.Finding]], None] = lambda _found: None,
     ) -> None:
         """Recover what an earlier life left open, then serve.
+
+        ``forgotten`` knows which pods Kubernetes does not; ``on_collect`` is told what each garbage collection found,
+        in its thread.
 
         Raises:
             DriverError: the store or a socket cannot be had.
@@ -54,7 +61,10 @@ class KniRuntime:
         self._config = config
         self.fast = fast.FastPath(enabled=config.fast_path is FastPath.AUTO)
         self._stopped = threading.Event()
+        self.tally = gc.Tally()
         self._strays = gc.Strays()
+        self._forgotten = forgotten
+        self._on_collect = on_collect
         self.networks = Networks(cni.directory, cni.file)
         self._on_change = on_change
         # The sockets first: until they are ours, another daemon may be at work on the store and the pods.
@@ -103,6 +113,8 @@ class KniRuntime:
     def close(self) -> None:
         """End running calls, give the sockets up, close the store. Attachments stay."""
         self._stopped.set()
+        if self._forgotten is not None:
+            self._forgotten.close()
         self._server.stop(float(self._config.deadline))
         self._collector.join(float(self._config.deadline))  # it writes to the store
         self.core.store.close()
@@ -114,7 +126,13 @@ class KniRuntime:
 
     def collect(self, dry_run: bool) -> list[gc.Finding]:
         """Find garbage, and release it unless only asked to look."""
-        return gc.collect(self.core, dry_run=dry_run, strays=self._strays)
+        found = gc.collect(
+            self.core, dry_run=dry_run, strays=self._strays, forgotten=self._forgotten
+        )
+        if not dry_run:
+            self.tally.note(found)
+            self._on_collect(found)
+        return found
 
     def _collect_for_ever(self) -> None:
         while True:
