@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
+import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,3 +298,36 @@ async def test_a_bug_in_a_check_is_not_swallowed(monkeypatch: pytest.MonkeyPatch
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(RuntimeError, match="a bug"):
             await task
+
+
+async def test_a_program_that_is_slow_to_start_holds_up_nobody_and_ends_with_its_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, real, begun = threading.Event(), subprocess.Popen, []
+
+    def slowly(*args: Any, **more: Any) -> Any:
+        assert gate.wait(10)
+        begun.append(real(*args, **more))
+        return begun[0]
+
+    monkeypatch.setattr("kroute.drivers.health.checks.subprocess.Popen", slowly)
+    check = Check(exec=ExecCheck(command=("/bin/sleep", "1000"), user=ME))
+    task = asyncio.create_task(perform(check))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert begun[0].returncode == -signal.SIGKILL
+
+
+async def test_a_sandbox_without_pidfd_open_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(_pid: int) -> int:
+        raise OSError(errno.ENOSYS, "not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", unknown)
+    good = Check(exec=ExecCheck(command=("/bin/sh", "-c", "echo fine"), user=ME))
+    assert await perform(good) == "/bin/sh is content: fine"

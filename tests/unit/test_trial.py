@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,7 +99,14 @@ class Life:
             min_routes=0.5,
             grace=15.0,
         )
-        self.trials.begin(wish, self)
+        asyncio.run(self.trials.begin(wish, self))
+
+    def confirms(self) -> str:
+        return asyncio.run(self.trials.confirm())
+
+    def ends(self) -> None:
+        """All that it has begun to write is written."""
+        self.trials.close()
 
     @property
     def hold_time(self) -> int:
@@ -134,7 +143,7 @@ def test_a_confirmed_candidate_becomes_the_file_and_the_one_before_is_kept(
 ) -> None:
     (folder / "kroute.yaml").chmod(0o640)
     life.begins()
-    assert life.trials.confirm() == str(folder / "kroute.yaml.before")
+    assert life.confirms() == str(folder / "kroute.yaml.before")
     assert (folder / "kroute.yaml").read_text() == NEW
     assert (folder / "kroute.yaml").stat().st_mode & 0o777 == 0o640
     assert (folder / "kroute.yaml.before").read_text() == OLD
@@ -150,6 +159,7 @@ def test_an_unconfirmed_candidate_goes_and_says_why(life: Life, folder: Path) ->
     life.trials.tick(life)
     assert life.hold_time == 90
     assert "new.yaml was rolled back: it was not confirmed within 300 s" in life.problem()
+    life.ends()
     assert not (folder / "state" / FILE).exists()
 
 
@@ -237,7 +247,7 @@ def test_what_is_read_at_start_only_cannot_be_tried(life: Life) -> None:
 
 def test_there_is_one_trial_at_a_time_and_nothing_else_to_confirm(life: Life) -> None:
     with pytest.raises(KrouteError, match="nothing is on trial"):
-        life.trials.confirm()
+        life.confirms()
     life.begins()
     with pytest.raises(KrouteError, match="is on trial; confirm it or roll it back first"):
         life.begins()
@@ -260,8 +270,92 @@ def test_a_file_that_cannot_be_written_leaves_the_trial_on(
 
     monkeypatch.setattr("kroute.drivers.config_file.shutil.copy2", read_only)
     with pytest.raises(KrouteError, match=r"Read-only file system\. Write the new configuration"):
-        life.trials.confirm()
+        life.confirms()
     assert life.trials.left() == 300
+
+
+class SlowDisk:
+    """Holds up what a life writes until it is let go, and says when it has begun."""
+
+    def __init__(self, life: Life, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.reached, self.gate = threading.Event(), threading.Event()
+        owner = life.trials if name == "_remember" else life.file
+        write = getattr(owner, name)
+
+        def slowly(what: object) -> object:
+            self.reached.set()
+            assert self.gate.wait(10)
+            return write(what)
+
+        monkeypatch.setattr(owner, name, slowly)
+
+    async def is_busy(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, 10)
+
+
+WISH = Wish(
+    text=NEW, source="new.yaml", confirm=300.0, min_sessions=0.8, min_routes=0.5, grace=15.0
+)
+
+
+async def test_a_slow_disk_does_not_hold_up_the_loop_and_nothing_is_in_force_before_it_is_noted(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(life, monkeypatch, "_remember")
+    task = asyncio.create_task(life.trials.begin(WISH, life))
+    await disk.is_busy()
+    assert (life.hold_time, life.trials.trial) == (90, None)
+    disk.gate.set()
+    await task
+    assert life.hold_time == 9
+
+
+async def test_a_file_that_changes_while_a_trial_begins_is_the_newer_word(
+    life: Life, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(life, monkeypatch, "_remember")
+    task = asyncio.create_task(life.trials.begin(WISH, life))
+    await disk.is_busy()
+    newer = parse_config("bgp: {holdTime: 30}")
+    assert life.trials.file_says(newer)
+    life.put_in_force(newer)
+    disk.gate.set()
+    with pytest.raises(KrouteError, match="changed at the same moment"):
+        await task
+    life.ends()
+    assert (life.hold_time, life.trials.trial) == (30, None)
+    assert not (folder / "state" / FILE).exists()
+
+
+async def test_time_that_runs_out_while_the_file_is_written_does_not_undo_the_confirmation(
+    life: Life, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await life.trials.begin(WISH, life)
+    disk = SlowDisk(life, monkeypatch, "replace")
+    task = asyncio.create_task(life.trials.confirm())
+    await disk.is_busy()
+    life.now += 1000
+    life.trials.tick(life)
+    late = asyncio.create_task(life.trials.give_up(life))
+    disk.gate.set()
+    await task
+    with pytest.raises(KrouteError, match="nothing is on trial"):
+        await late
+    assert life.hold_time == 9
+    assert (folder / "kroute.yaml").read_text() == NEW
+
+
+async def test_the_watcher_may_see_the_confirmed_file_before_the_confirmation_is_through(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await life.trials.begin(WISH, life)
+    disk = SlowDisk(life, monkeypatch, "replace")
+    task = asyncio.create_task(life.trials.confirm())
+    await disk.is_busy()
+    assert life.trials.file_says(parse_config(NEW))
+    disk.gate.set()
+    assert (await task).endswith(".before")
+    assert life.hold_time == 9
 
 
 def test_a_trial_survives_being_written_and_odd_files_are_none() -> None:

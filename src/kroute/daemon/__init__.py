@@ -185,6 +185,7 @@ class Daemon:
         if self.kni is not None:
             await asyncio.to_thread(self.kni.close)
         await asyncio.gather(*(asyncio.to_thread(server.close) for server in self._servers))
+        await asyncio.to_thread(self.door.trials.close)
         self.secrets.close()
         await self.speaker.stop()
         self.watcher.close()

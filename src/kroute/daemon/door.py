@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,10 @@ class Door:
     def __init__(self, daemon: Daemon, file: ConfigFile, state: str) -> None:
         self.trials = Trials(file, state, time.time)
         self._daemon = daemon
-        self._acts: Mapping[str, Callable[[bytes], Any]] = {
+        self._acts: Mapping[str, Callable[[bytes], Coroutine[Any, Any, Any]]] = {
             "/v1/apply": self._apply,
-            "/v1/confirm": lambda _body: {"kept": self.trials.confirm()},
-            "/v1/rollback": lambda _body: self.trials.roll_back("asked for", self),
+            "/v1/confirm": self._confirm,
+            "/v1/rollback": lambda _body: self.trials.give_up(self),
         }
 
     # --- what trials ask of the daemon ----------------------------------------------------------------
@@ -82,22 +82,24 @@ class Door:
         loop = self._daemon.loop
         if work is None or loop is None:
             return None
-
-        async def done() -> Any:
-            return work(body)
-
         try:
-            found = asyncio.run_coroutine_threadsafe(done(), loop).result(PATIENCE)
+            found = asyncio.run_coroutine_threadsafe(work(body), loop).result(PATIENCE)
         except InputError as error:
             complaints = [asdict(c) for c in error.complaints]
             return _json({"error": str(error), "complaints": complaints}, HTTPStatus.BAD_REQUEST)
         except KrouteError as error:
             return _json({"error": str(error)}, HTTPStatus.CONFLICT)
+        except TimeoutError:
+            words = f"not done within {PATIENCE:g} s, but begun; `kroute show status` tells how it goes on"
+            return _json({"error": words}, HTTPStatus.CONFLICT)
         return _json(found or {})
 
-    def _apply(self, body: bytes) -> dict[str, Any]:
-        self.trials.begin(read_wish(body), self)
+    async def _apply(self, body: bytes) -> dict[str, Any]:
+        await self.trials.begin(read_wish(body), self)
         return self.trials.state(self)
+
+    async def _confirm(self, _body: bytes) -> dict[str, Any]:
+        return {"kept": await self.trials.confirm()}
 
 
 def _json(value: Any, status: int = HTTPStatus.OK) -> Answer:

@@ -3,15 +3,21 @@
 The watched file is the operator's, and stays as it is until he confirms. So whatever happens meanwhile, the file says
 what a new life of the daemon begins with; the trial itself is a file in ``paths.state``, which a new life takes up
 again or drops (docs/adr/0050). A change of the watched file ends the trial: it is the newer word.
+
+Files are read and written in a thread of their own, one after the other, so that a slow disk holds up nothing else and
+what was begun last is what a new life finds. Whatever may have happened meanwhile is looked at again afterwards.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from kroute.codec.config import parse_config
 from kroute.codec.trial import Wish, pack, unpack
@@ -26,6 +32,8 @@ from kroute.plan.trial import expected_sessions, verdict
 log = logging.getLogger(__name__)
 
 FILE = "trial.json"
+
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -42,7 +50,7 @@ class Host(Protocol):
 
 
 class Trials:
-    """At most one trial at a time. All but :meth:`resume` is to be called in the event loop."""
+    """At most one trial at a time. All but :meth:`resume` and :meth:`close` is to be called in the event loop."""
 
     def __init__(self, file: ConfigFile, state: str, clock: Callable[[], float]) -> None:
         """``clock`` is the wall clock: seconds since 1970."""
@@ -55,6 +63,17 @@ class Trials:
         self._since = clock()
         self._before: Config | None = None
         self._candidate: Config | None = None
+        self._disk = ThreadPoolExecutor(1, "trials")
+        self._asked = asyncio.Lock()
+        """Held by what people ask for, from beginning to end: it waits for the disk on the way."""
+        self._confirming = False
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+
+    def close(self) -> None:
+        """Wait until all that was begun is on the disk."""
+        self._disk.shutdown()
 
     # --- a new life -----------------------------------------------------------------------------------
 
@@ -89,25 +108,32 @@ class Trials:
 
     # --- begin and end --------------------------------------------------------------------------------
 
-    def begin(self, wish: Wish, host: Host) -> None:
+    async def begin(self, wish: Wish, host: Host) -> None:
         """Put a candidate in force.
 
         Raises:
             ConfigError: it is wrong; all complaints at once.
             KrouteError: it cannot be tried now, and why.
         """
-        if self.trial is not None:
-            raise KrouteError(f"{self.trial.source} is on trial; confirm it or roll it back first")
-        candidate, before = parse_config(wish.text, wish.source), host.config_in_force()
+        async with self._asked:
+            if self.trial is not None:
+                words = f"{self.trial.source} is on trial; confirm it or roll it back first"
+                raise KrouteError(words)
+            await self._begin(wish, host)
+
+    async def _begin(self, wish: Wish, host: Host) -> None:
+        candidate = await self._on_disk(lambda: parse_config(wish.text, wish.source))
+        before = host.config_in_force()
         fixed = [p for p in RESTART_ONLY if getattr(candidate, p) != getattr(before, p)]
         if fixed:
             reason = "is read at start only: no trial can put it in force"
             raise ConfigError(wish.source, [Complaint(part, reason) for part in fixed])
+        replaces = digest(await self._on_disk(self._file.text))
         now, counts = self._clock(), host.counts()
         trial = Trial(
             text=wish.text,
             source=wish.source,
-            replaces=digest(self._file.text()),
+            replaces=replaces,
             began=now,
             until=now + wish.confirm,
             min_sessions=wish.min_sessions,
@@ -116,28 +142,46 @@ class Trials:
             sessions=counts.established,
             routes=counts.routes,
         )
-        self._remember(trial)
+        await self._on_disk(lambda: self._remember(trial))
+        if host.config_in_force() != before:
+            self._disk.submit(self._forget)
+            raise KrouteError(
+                "the configuration changed at the same moment; look at it and ask again"
+            )
         self.trial, self._before, self._candidate = trial, before, candidate
         self._since, self.ended = now, ""
         log.warning("on trial for %d s: %s", wish.confirm, wish.source)
         host.put_in_force(candidate)
 
-    def confirm(self) -> str:
+    async def confirm(self) -> str:
         """The candidate becomes the watched file; where the one before is kept.
 
         Raises:
             KrouteError: nothing is on trial, or the file cannot be written.
         """
-        trial = self._pending()
-        try:
-            kept = self._file.replace(trial.text)
-        except DriverError as error:
-            raise KrouteError(
-                f"{error}. Write the new configuration there yourself, which confirms it; "
-                f"it stays on trial for {self.left()} s"
-            ) from error
-        self._finish("confirmed")
+        async with self._asked:
+            trial, self._confirming = self._pending(), True
+            try:
+                kept = await self._on_disk(lambda: self._file.replace(trial.text))
+            except DriverError as error:
+                raise KrouteError(
+                    f"{error}. Write the new configuration there yourself, which confirms it; "
+                    f"it stays on trial for {self.left()} s"
+                ) from error
+            finally:
+                self._confirming = False
+            if self.trial is trial:  # else the watched file has been read meanwhile, and said so
+                self._finish("confirmed")
         return str(kept)
+
+    async def give_up(self, host: Host) -> None:
+        """Somebody asks to return to the configuration before.
+
+        Raises:
+            KrouteError: nothing is on trial.
+        """
+        async with self._asked:
+            self.roll_back("asked for", host)
 
     def roll_back(self, why: str, host: Host) -> None:
         """Return to the configuration before.
@@ -152,8 +196,8 @@ class Trials:
         host.put_in_force(before)
 
     def tick(self, host: Host) -> None:
-        """Time passes: a trial may have to end."""
-        if self.trial is None:
+        """Time passes: a trial may have to end. One that is being confirmed does not: the file is being written."""
+        if self.trial is None or self._confirming:
             return
         why = verdict(self.trial, host.counts(), self._clock(), self._since)
         if why:
@@ -218,7 +262,10 @@ class Trials:
         try:
             self._state.parent.mkdir(parents=True, exist_ok=True)
             draft.touch(mode=0o600)
-            draft.write_text(pack(trial), encoding="utf-8")
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(pack(trial))
+                file.flush()
+                os.fsync(file.fileno())
             draft.replace(self._state)
         except OSError as error:
             raise KrouteError(
@@ -228,7 +275,7 @@ class Trials:
     def _finish(self, words: str) -> None:
         log.warning("trial ended: %s", words)
         self.trial = self._before = self._candidate = None
-        self._forget()
+        self._disk.submit(self._forget)
 
     def _drop(self, why: str) -> None:
         """A trial of an earlier life is not taken up."""

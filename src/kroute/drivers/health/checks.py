@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import ssl
+import subprocess
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -133,19 +134,7 @@ async def _exec(check: ExecCheck) -> str:
     program = check.command[0]
     output = os.memfd_create("kroute-check", os.MFD_CLOEXEC)
     try:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *check.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",
-                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-                start_new_session=True,
-                **_identity(check.user),
-            )
-        except (OSError, ValueError) as error:
-            raise CheckFailed(f"{program} cannot be run: {_words(error)}") from error
+        process = await _started(check, output)
         status = await _outlived(process)
         said = os.pread(output, MOST_OUTPUT, 0).decode("utf-8", "replace").strip()
     finally:
@@ -174,12 +163,64 @@ def _identity(user: str) -> dict[str, Any]:
     return {}
 
 
-async def _outlived(process: asyncio.subprocess.Process) -> int:
+async def _started(check: ExecCheck, output: int) -> subprocess.Popen[bytes]:
+    """Its process. To look up its user, to fork and to wait for the program's file is done in a thread; where we are
+    cancelled meanwhile, the process ends with us as soon as there is one.
+
+    Raises:
+        CheckFailed: there is none.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            check.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            start_new_session=True,
+            **_identity(check.user),
+        )
+
+    starting = asyncio.ensure_future(asyncio.to_thread(start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError, CheckFailed):
+            await _ended(await starting)
+        raise
+    except (OSError, ValueError) as error:
+        raise CheckFailed(f"{check.command[0]} cannot be run: {_words(error)}") from error
+
+
+async def _outlived(process: subprocess.Popen[bytes]) -> int:
     """Its exit code; where we are cancelled before it ends, it and all it has started end with us."""
     try:
-        return await process.wait()
+        return await _exit_code(process)
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
+        await asyncio.shield(_ended(process))
         raise
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """It and all it has started are killed, and it is reaped."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await _exit_code(process)
+
+
+async def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    """Wait for its end without a thread (pidfd_open(2), Linux 5.3)."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        watched = os.pidfd_open(process.pid)
+    except OSError:  # a sandbox that does not know the call
+        return await asyncio.to_thread(process.wait)
+    try:
+        loop.add_reader(watched, over.set)
+        await over.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+    return process.wait()
