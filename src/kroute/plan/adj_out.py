@@ -63,7 +63,7 @@ class AdjRibOut:
         table = self.tables.get(family)
         if table is None:
             return []
-        gone: list[tuple[Nlri, str]] = []
+        gone: dict[tuple[str, str], list[Nlri]] = {}
         news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
         for nlri, selection in decided.selected.items():
             old = table.get(nlri)
@@ -74,13 +74,14 @@ class AdjRibOut:
                 self._sources[family, old[1]] -= 1
             if new is None:
                 del table[nlri]
-                gone.append((nlri, ""))
+                # Who told it has not been told it.
+                gone.setdefault(("", "" if old is None else old[1]), []).append(nlri)
                 continue
             table[nlri] = new
             self._sources[family, new[1]] += 1
             if old is not None and old[1] != new[1] and new[1]:
                 # The new source must lose what it was told before; it knows its own path already.
-                gone.append((nlri, new[1]))
+                gone.setdefault((new[1], ""), []).append(nlri)
             news.setdefault((id(new[0]), new[1]), (new[0], []))[1].append(nlri)
         return self._tells(family, gone, news)
 
@@ -166,7 +167,7 @@ class AdjRibOut:
     def _tells(
         self,
         family: Family,
-        gone: list[tuple[Nlri, str]],
+        gone: Mapping[tuple[str, str], list[Nlri]],
         news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]],
     ) -> list[Tell]:
         tells: dict[tuple[PeerName, ...], Tell] = {}
@@ -177,10 +178,11 @@ class AdjRibOut:
                 return None
             return tells.setdefault(to, Tell(peers=to, rules=self.rules, family=family))
 
-        for nlri, only in gone:
-            found = tell(self.members & {PeerName(only)} if only else self.members)
+        for (only, but), nlris in gone.items():
+            concerned = self.members & {PeerName(only)} if only else self.members - {PeerName(but)}
+            found = tell(concerned)
             if found is not None:
-                found.withdrawn.append(nlri)
+                found.withdrawn += nlris
         for (_, source), (attributes, nlris) in news.items():
             found = tell(self.members - {PeerName(source)})
             if found is not None:
