@@ -22,6 +22,7 @@ from kroute.model.inventory import Listed, NodeChanged, NodeGone
 from kroute.model.net import Family
 from kroute.model.problem import Problem
 from kroute.model.selection import AddressFrom, Gateways, Unnumbered
+from kroute.model.session_keys import AnnotatedKey, Sealed
 from kroute.model.state import Observed
 from kroute.plan.observe import ConfigChanged, KernelChanged
 from support.daemon_road import Street
@@ -301,6 +302,52 @@ def test_a_file_that_holds_no_key_is_a_problem_and_says_nothing_of_its_content(
     reason = desk.problems()[f"{TOR} passwordFile"]
     assert str(key) in reason
     assert "schl" not in reason
+
+
+def annotated(**keys: str) -> dict[str, AnnotatedKey]:
+    return {"192.0.2.9": AnnotatedKey(Sealed(keys["tor"]))} if keys else {}
+
+
+def test_a_key_of_annotations_is_waited_for_and_rotated_on_the_running_session() -> None:
+    desk = Desk(with_peer(password_annotation=True))
+    desk.begins()
+    assert TOR not in desk.sessions
+    assert "never opened without" in desk.problems()[f"{TOR} passwordAnnotation"]
+    desk.control.on_annotated_keys(annotated(tor="old\n"))
+    assert desk.sessions[TOR].password == "old\n", "to the last octet, as kube-router has it"
+    assert desk.problems() == {}
+    index, plans = desk.index(TOR), desk.control.plans
+    desk.control.on_annotated_keys(annotated(tor="old\n"))
+    assert desk.control.plans == plans, "nothing new, nothing done"
+    desk.control.on_annotated_keys(annotated(tor="new"))
+    assert desk.sessions[TOR].password == "new"
+    assert desk.index(TOR) == index
+    desk.control.on_annotated_keys(annotated())
+    assert desk.index(TOR) == index
+    assert "stays in force" in desk.problems()[f"{TOR} passwordAnnotation"]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (AnnotatedKey(None, "is not the base64 of a text"), "not the base64"),
+        (AnnotatedKey(Sealed("")), "it holds 0"),
+        (AnnotatedKey(Sealed("x" * 81)), "it holds 81"),
+        (AnnotatedKey(Sealed("schlüssel")), "not ASCII"),
+    ],
+)
+def test_an_annotation_that_holds_no_key_keeps_the_session_down_with_that_reason(
+    found: AnnotatedKey, words: str
+) -> None:
+    desk = Desk(with_peer(password_annotation=True))
+    desk.control.on_annotated_keys({"192.0.2.9": found})
+    desk.begins()
+    assert TOR not in desk.sessions
+    reason = desk.problems()[f"{TOR} passwordAnnotation"]
+    assert words in reason
+    assert words in desk.street.routing.peers[PeerName(TOR)].attempt
+    assert "schl" not in reason
+    assert "xxx" not in reason
 
 
 # --- the loop

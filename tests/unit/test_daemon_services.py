@@ -44,7 +44,9 @@ class Driver:
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> Control:
     Driver.lives = []
-    monkeypatch.setattr(module, "inventory_driver", lambda _c, _me, services: Driver(services))
+    monkeypatch.setattr(
+        module, "inventory_driver", lambda _c, _me, services, keys: Driver(services)
+    )
     street = Street()
     observed = Observed(me="n1", config=Config())
     return Control(observed, street.road, lambda _wish: None, lambda: 0.0)
@@ -81,6 +83,8 @@ async def test_a_driver_that_fails_ends_the_following(control: Control, monkeypa
         async def watch(self, emit: Callable[[Any], None]) -> None:
             raise RuntimeError("a bug")
 
-    monkeypatch.setattr(module, "inventory_driver", lambda _c, _me, services: Broken(services))
+    monkeypatch.setattr(
+        module, "inventory_driver", lambda _c, _me, services, keys: Broken(services)
+    )
     with pytest.raises(BaseExceptionGroup):
         await Following(control, control.observed.config.inventory).run()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroute.codec.kube_router.annotations import node_annotations
+from kroute.codec.kube_router.annotations import node_annotations, node_keys
 from kroute.model.kube_router import NodePeer
+from kroute.model.session_keys import AnnotatedKey, Sealed
 
 
 def read(**said: str):
@@ -103,3 +105,63 @@ def test_half_a_prepending_is_told():
      "node.bgp.communities", "node.bgp.customimportreject", "pod-cidrs"]), st.text()))  # fmt: skip
 def test_any_text_is_read_or_told(said):
     node_annotations({f"kube-router.io/{k}": v for k, v in said.items()}, lambda _k, _w: None)
+
+
+# --- passwords
+
+
+def keys(**said: str):
+    return node_keys({f"kube-router.io/{k.replace('_', '.')}": v for k, v in said.items()})
+
+
+def listed(password: str):
+    return keys(peers=f"[{{remoteip: 192.0.2.1, remoteasn: 64601, password: {password}}}]")
+
+
+def test_passwords_of_the_list_and_of_the_older_lists_are_the_octets_that_base64_says():
+    assert listed("c2VjcmV0") == {"192.0.2.1": AnnotatedKey(Sealed("secret"))}
+    assert listed('"c2Vj\n  cmV0Cg=="') == {"192.0.2.1": AnnotatedKey(Sealed("secret\n"))}
+    older = keys(
+        peer_ips="192.0.2.1,2001:DB8::2, 192.0.2.3",
+        peer_asns="64601,64602,64603",
+        peer_passwords=",c2VjcmV0,",
+    )
+    assert older == {"2001:db8::2": AnnotatedKey(Sealed("secret"))}
+
+
+@pytest.mark.parametrize("password", ["c2VjcmV", "c2Vj*mV0", "/w==", "not-standard_"])
+def test_a_password_that_is_no_base64_is_a_key_that_cannot_be_used(password):
+    (found,) = listed(password).values()
+    assert found.key is None
+    assert "not the base64" in found.complaint
+    assert password not in found.complaint
+
+
+@pytest.mark.parametrize("password", ["12345678", "0", "true", "1e10", "[a]"])
+def test_a_password_that_is_no_text_to_yaml_is_never_taken_for_none(password):
+    (found,) = listed(password).values()
+    assert found.key is None
+    assert "in quotes" in found.complaint
+    assert (
+        read(peers=f"[{{remoteip: 192.0.2.1, remoteasn: 1, password: {password}}}]")[0]
+        .peers[0]
+        .keyed
+    )
+
+
+@pytest.mark.parametrize("password", ['""', "null", "~", ""])
+def test_no_password_is_none(password):
+    assert listed(password) == {}
+
+
+def test_of_two_entries_of_one_peer_the_first_has_the_password():
+    twice = "[{remoteip: 192.0.2.1, remoteasn: 5, password: YQ==}, {remoteip: 192.0.2.1, remoteasn: 5, password: Yg==}]"
+    assert keys(peers=twice) == {"192.0.2.1": AnnotatedKey(Sealed("a"))}
+
+
+def test_what_is_sealed_is_not_printed_and_does_not_leave_the_process():
+    sealed = Sealed("secret")
+    assert "secret" not in f"{sealed} {sealed!r} {[AnnotatedKey(sealed)]}"
+    assert sealed == Sealed("secret") != Sealed("other")
+    with pytest.raises(TypeError, match="sealed"):
+        pickle.dumps(sealed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final, NamedTuple
 
-from kroute.codec.kube_router.annotations import node_annotations, without_secrets
+from kroute.codec.kube_router.annotations import node_annotations, node_keys, without_secrets
 from kroute.codec.kubefields import (
     MOST_ENTRIES,
     Complain,
@@ -31,6 +31,7 @@ from kroute.model.net import Address, Prefix
 from kroute.model.node import Node
 from kroute.model.problem import Problem
 from kroute.model.service import EndpointSlice, Service
+from kroute.model.session_keys import AnnotatedKey
 
 ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
 """Types of node addresses that sessions may use, the better first."""
@@ -48,6 +49,8 @@ class Objects(NamedTuple):
     services: tuple[Service, ...] = ()
     slices: tuple[EndpointSlice, ...] = ()
     problems: tuple[Problem, ...] = ()
+    keys: Mapping[str, Mapping[str, AnnotatedKey]] = {}
+    """By node, as :func:`keys_of` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class _Kept:
     named: bool
     value: Slim | None
     problems: tuple[Problem, ...]
+    keys: Mapping[str, AnnotatedKey]
 
 
 _Keep = Callable[[Any], _Kept | None]
@@ -83,16 +87,20 @@ def read_objects(text: str, source: str, *, services: bool) -> Objects:
     """
     values: list[Slim] = []
     problems: list[Problem] = []
+    keys: dict[str, Mapping[str, AnnotatedKey]] = {}
     for document in _documents(text, source, _keep if services else _keep_node):
         for kept in _kept_of(document, _keep if services else _keep_node):
             problems += kept.problems
             if kept.value is not None:
                 values.append(kept.value)
+            if isinstance(kept.value, Node) and kept.keys:
+                keys.setdefault(kept.value.name, kept.keys)
     return Objects(
         tuple(v for v in values if isinstance(v, Node)),
         tuple(v for v in values if isinstance(v, Service)),
         tuple(v for v in values if isinstance(v, EndpointSlice)),
         tuple(problems),
+        keys,
     )
 
 
@@ -120,14 +128,18 @@ def _kept_of(document: Any, keep: _Keep) -> Iterator[_Kept]:
 
 def _keep_node(thing: Any) -> _Kept | None:
     kind = thing.get("kind") if isinstance(thing, dict) else None
-    return None if kind not in (None, "Node") else _Kept("Node", kind == "Node", *node_of(thing))
+    if kind not in (None, "Node"):
+        return None
+    return _Kept("Node", kind == "Node", *node_of(thing), keys_of(thing))
 
 
 def _keep(thing: Any) -> _Kept | None:
     kind = thing.get("kind") if isinstance(thing, dict) else None
     kind, named = (kind, True) if kind is not None else (_guessed_kind(thing), False)
     reader = _READERS.get(kind) if isinstance(kind, str) else None
-    return None if reader is None else _Kept(str(kind), named, *reader(thing))
+    if reader is None:
+        return None
+    return _Kept(str(kind), named, *reader(thing), keys_of(thing) if kind == "Node" else {})
 
 
 def _guessed_kind(thing: Any) -> str:
@@ -241,6 +253,11 @@ def node_of(thing: Any) -> tuple[Node | None, tuple[Problem, ...]]:
         kube_router=node_annotations(mapping(metadata, "annotations"), complain_of_annotation),
     )
     return node, tuple(problems)
+
+
+def keys_of(thing: Any) -> Mapping[str, AnnotatedKey]:
+    """The TCP MD5 keys in a Node object's annotations, by the address of their peers. They are no part of its value."""
+    return node_keys(mapping(mapping(thing, "metadata"), "annotations"))
 
 
 def _addresses(thing: Any, complain: Complain) -> Iterator[Address]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from kroute.codec.frames import SessionParameters
-from kroute.daemon.keyring import Keyring, place_of
+from kroute.daemon.keyring import Keyring, option_of, place_of
 from kroute.daemon.road import Road
 from kroute.drivers.speaker import session_parameters
 from kroute.model.bgp import Peer, PeerName
@@ -20,6 +20,7 @@ from kroute.model.config import Cni, Config
 from kroute.model.config_services import StaticService
 from kroute.model.net import Family
 from kroute.model.problem import Problem, Severity
+from kroute.model.session_keys import AnnotatedKey
 from kroute.model.state import Desired, Observed
 from kroute.plan import plan
 from kroute.plan.kube_router import with_annotations
@@ -228,7 +229,7 @@ class Control:
             if key.complaint:
                 self._secrets[name] = Problem(
                     object=name,
-                    field="passwordSecret" if peer.password_secret else "passwordFile",
+                    field=option_of(place_of(peer)),
                     reason=key.complaint,
                     severity=Severity.ERROR,
                 )
@@ -247,6 +248,11 @@ class Control:
             restarting=self.restarting,
             forwarding=FORWARDING,
         )
+
+    def on_annotated_keys(self, keys: Mapping[str, AnnotatedKey]) -> None:
+        """Take the keys that the own node's annotations hold now, and put those that changed in force."""
+        self._keyring.told(keys)
+        self.look_at_keys()
 
     def look_at_keys(self) -> None:
         """Files of keys that came, went or changed are noticed here; to be called now and then."""

@@ -1,23 +1,39 @@
-"""The TCP MD5 keys of peers, by the file or Secret they come from. They come late, are rotated, vanish for a while."""
+"""The TCP MD5 keys of peers, by the file, Secret or annotation they come from. They come late, are rotated, vanish for
+a while.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kroute.drivers.secrets import read_password, usable_key
+from kroute.drivers.secrets import exact_key, read_password, usable_key
 from kroute.model.bgp import Peer
 from kroute.model.errors import DriverError
-from kroute.model.session_keys import SecretKey
+from kroute.model.session_keys import AnnotatedKey, AnnotationKey, SecretKey
 
-Place = str | SecretKey
-"""Where a key is: a file's path, or an entry of a Kubernetes Secret. An empty path: no key is wanted."""
+Place = str | SecretKey | AnnotationKey
+"""Where a key is: a file's path, an entry of a Kubernetes Secret, or the own node's annotations. An empty path: no key
+is wanted."""
 
 
 def place_of(peer: Peer) -> Place:
     """Where a peer's key is."""
+    if peer.password_annotation:
+        return AnnotationKey(address=str(peer.address))
     return peer.password_secret or peer.password_file
+
+
+def option_of(place: Place) -> str:
+    """The option of a peer that names the place."""
+    match place:
+        case SecretKey():
+            return "passwordSecret"
+        case AnnotationKey():
+            return "passwordAnnotation"
+        case _:
+            return "passwordFile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,12 @@ class Keyring:
 
     def __init__(self, secrets: Secrets | None = None) -> None:
         self._known: dict[Place, Key] = {}
+        self._annotated: Mapping[str, AnnotatedKey] = {}
         self._secrets = secrets or NoSecrets()
+
+    def told(self, annotated: Mapping[str, AnnotatedKey]) -> None:
+        """What the own node's annotations say now, of each peer that they give a password for."""
+        self._annotated = annotated
 
     def key(self, place: Place) -> Key:
         """The key for a peer, read now."""
@@ -85,6 +106,8 @@ class Keyring:
         try:
             if isinstance(place, SecretKey):
                 return Key(usable_key(self._secrets.read(place), str(place)))
+            if isinstance(place, AnnotationKey):
+                return Key(exact_key(self._annotation(place), str(place)))
             return Key(read_password(place))
         except DriverError as error:
             before = self._known.get(place)
@@ -92,3 +115,11 @@ class Keyring:
                 rest = "the session stays down and is never opened without its password"
                 return Key(None, f"{error}; {rest}")
             return Key(before.text, f"{error}; the key it held before stays in force")
+
+    def _annotation(self, place: AnnotationKey) -> str:
+        found = self._annotated.get(place.address)
+        if found is None:
+            raise DriverError(f"{place} is not there")
+        if found.key is None:
+            raise DriverError(f"{place} {found.complaint}")
+        return found.key.reveal()

@@ -54,7 +54,8 @@ class Following:
         while True:
             self._toggled.clear()
             services, me = self._services, self._control.observed.me
-            driver = inventory_driver(self._inventory, me, services=services)
+            keys = self._control.on_annotated_keys
+            driver = inventory_driver(self._inventory, me, services=services, keys=keys)
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(driver.watch(self._control.post), name="inventory driver")
                 while self._services == services:

@@ -26,12 +26,20 @@ def read_password(path: str) -> str:
 
 
 def usable_key(text: str, where: str) -> str:
-    """A text as a TCP MD5 key, without the newline at its end.
+    """A text as a TCP MD5 key, without the newline at its end, which editors and `echo` put there.
 
     Raises:
         DriverError: it cannot be one of ours; ``where`` it is from, not what it says, is in the words.
     """
-    key = text.rstrip("\r\n")
+    return exact_key(text.rstrip("\r\n"), where)
+
+
+def exact_key(key: str, where: str) -> str:
+    """A text as a TCP MD5 key, to the last character.
+
+    Raises:
+        DriverError: as :func:`usable_key` has it.
+    """
     if not key or len(key.encode()) > LONGEST:
         raise DriverError(f"{where} must hold 1 to {LONGEST} octets, it holds {len(key.encode())}")
     if not key.isascii():

@@ -115,6 +115,8 @@ class Peer:
     password_file: str = ""
     password_secret: SecretKey | None = None
     """The entry of a Kubernetes Secret that holds the TCP MD5 key; None for none."""
+    password_annotation: bool = False
+    """Whether kube-router's annotations of the own node hold the TCP MD5 key."""
     max_prefixes: int = 1000
     max_prefixes_warning: int = 80
     """Percent of ``max_prefixes`` at which a problem is reported."""

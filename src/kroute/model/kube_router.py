@@ -9,7 +9,8 @@ from kroute.model.net import Address, Prefix
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePeer:
-    """One external peer of a node's annotations. ``keyed``: a password belongs to it, which is never kept here."""
+    """One external peer of a node's annotations. ``keyed``: a password belongs to it, which is not kept here
+    (:class:`~kroute.model.session_keys.AnnotationKey`)."""
 
     address: Address
     asn: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NoReturn
 
 ADD_PATH_MAX: Final = 8
 """Paths to one prefix that are told unless configured: as many as an ECMP route has legs (`bgp.multipath`)."""
@@ -57,6 +57,50 @@ class SecretKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationKey:
+    """The password that kube-router's annotations of the own node give for the peer of an address."""
+
+    address: str
+    """The peer's address."""
+
+    def __str__(self) -> str:
+        return f"the password of {self.address} in this node's kube-router annotations"
+
+
+class Sealed:
+    """A text that no output can hold: it prints as nothing but that, and is neither written down nor sent anywhere."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text: Final = text
+
+    def reveal(self) -> str:
+        """The text, for the one who opens the session."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealed) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "(sealed)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what is sealed leaves this process for the speaker only")
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedKey:
+    """What annotations say of one peer's key: the key, or in words why it cannot be one."""
+
+    key: Sealed | None
+    complaint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRestartKeys:
     """Graceful restart (RFC 4724) with one peer. An empty key is bgp.gracefulRestart's."""
 
@@ -97,5 +141,7 @@ class SessionKeys:
     """Seconds that a session stays down whose peer exceeds maxPrefixes. 0 or empty: stays up, excess is ignored."""
     password_secret: SecretKey | None = None
     """TCP MD5 key from a Kubernetes Secret. While it is missing the session stays down; never opened without."""
+    password_annotation: bool | None = None
+    """TCP MD5 key from the own node's kube-router annotations, the password of this peer's address; empty: false."""
     tcp_ao: bool | None = None
     """TCP-AO (RFC 5925). Not available: a session that asks for it stays down, and says so."""

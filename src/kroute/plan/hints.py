@@ -51,7 +51,7 @@ _RECEIVED: Final = {
     (6, 9): "the peer ended the session for good: ask its operator",
 }
 _WORDS: Final = (
-    ("password", "provide the key: the file or Secret that the peer's configuration names"),
+    ("password", "provide the key: the file, Secret or annotation that it is said to be in"),
     ("connection refused", "nothing listens there: is BGP running at the peer, and does it know our address?"),
     ("no route to host", "the peer does not answer ARP or neighbour discovery, or a firewall rejects us: ping it"),
     ("host is unreachable", "a router on the way has no route to the peer: trace it"),
@@ -97,7 +97,7 @@ def _of_no_answer(peer: Peer) -> str:
     """TCP MD5 fails without a word, so silence may be a wrong key."""
     key = (
         "the TCP MD5 keys differ (`nstat -az TcpExtTCPMD5Failure` counts what is dropped)"
-        if peer.password_file or peer.password_secret
+        if peer.password_file or peer.password_secret or peer.password_annotation
         else "it expects a TCP MD5 key and we have none"
     )
     far = "" if peer.multihop or peer.internal else ", it is more than one hop away (`multihop`)"

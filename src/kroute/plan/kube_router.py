@@ -31,8 +31,6 @@ from kroute.model.state import Observed
 
 POLICY: Final = "kube-router-annotations"
 """Name of the policies that annotations make, one for each direction."""
-SECRETS: Final = "/etc/kroute/secrets"
-"""Where the password of an annotated peer is looked for: what everybody who reads nodes can read is no secret."""
 
 
 def with_annotations(observed: Observed) -> Observed:
@@ -72,14 +70,13 @@ def refined(config: Config, said: NodeAnnotations) -> Config:
 
 
 def _peer(wanted: NodePeer) -> PeerConfig:
-    name = f"kube-router-{wanted.address}".replace(":", "-")
     return PeerConfig(
-        name=name,
+        name=f"kube-router-{wanted.address}".replace(":", "-"),
         address=wanted.address,
         asn=wanted.asn,
         port=wanted.port,
         local_address=wanted.local_address,
-        password_file=f"{SECRETS}/{name}" if wanted.keyed else None,
+        password_annotation=wanted.keyed or None,
         # kube-router takes all that an external peer tells but default routes; here it says so, and is checked.
         accept=Accept.ALL,
     )

@@ -75,6 +75,8 @@ def _configured(peer: Peer) -> Answer:
 def _where_the_key_is(peer: Peer) -> str:
     if peer.password_secret is not None:
         return str(peer.password_secret)
+    if peer.password_annotation:
+        return "kube-router annotations of this node"
     return f"file {peer.password_file}" if peer.password_file else "none"
 
 

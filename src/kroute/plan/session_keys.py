@@ -31,6 +31,7 @@ def session_parameters(
         "multihop": wanted.multihop,
         "password_file": wanted.password_file or "",
         "password_secret": wanted.password_secret,
+        "password_annotation": bool(wanted.password_annotation),
         "max_prefixes_warning": wanted.max_prefixes_warning or DEFAULT_WARNING,
         "max_prefixes_restart": wanted.max_prefixes_restart or None,
         "shutdown": wanted.shutdown or "",

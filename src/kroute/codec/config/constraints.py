@@ -279,6 +279,9 @@ def _session(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
         yield ("interface",), "cannot be combined with localAddress"
     if peer.password_secret is not None and peer.password_file:
         yield ("passwordSecret",), "cannot be combined with passwordFile"
+    if peer.password_annotation and (peer.password_secret is not None or peer.password_file):
+        other = "passwordFile" if peer.password_file else "passwordSecret"
+        yield ("passwordAnnotation",), f"cannot be combined with {other}"
     if peer.keepalive and peer.hold_time and 3 * peer.keepalive > peer.hold_time:
         yield ("keepalive",), f"{peer.keepalive} is more than a third of holdTime {peer.hold_time}"
     if peer.shutdown and len(peer.shutdown.encode()) > LONGEST_SHUTDOWN:

@@ -5,6 +5,8 @@ kube-router itself drops a whole list for one bad entry, or stops BGP; a mistake
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -15,6 +17,7 @@ from kroute.model.errors import InputError
 from kroute.model.kube_router import NodeAnnotations, NodePeer
 from kroute.model.net import Address, Prefix
 from kroute.model.service import AddressKind
+from kroute.model.session_keys import AnnotatedKey, Sealed
 
 PREFIX: Final = "kube-router.io/"
 LONGEST: Final = 65536
@@ -34,7 +37,12 @@ _GOBGP_NAMES: Final[Mapping[str, str]] = {
 }
 """Well-known communities that the library inside kube-router calls otherwise than IANA."""
 
-_SECRET: Final = (PREFIX + "peers", PREFIX + "peer.passwords")
+_SECRET: Final = (
+    PREFIX + "peers",
+    PREFIX + "peer.passwords",
+    # `kubectl apply` repeats the others in it.
+    "kubectl.kubernetes.io/last-applied-configuration",
+)
 
 Complain = Callable[[str, str], None]
 """Takes the annotation's key and what is wrong with it."""
@@ -47,11 +55,7 @@ def without_secrets(annotations: dict[str, str]) -> dict[str, str]:
 
 def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> NodeAnnotations | None:
     """What the annotations of a Node object say; None where it bears none of kube-router's."""
-    said = {
-        key.removeprefix(PREFIX): value[:LONGEST]
-        for key, value in annotations.items()
-        if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, str)
-    }
+    said = _said(annotations)
     if not said:
         return None
 
@@ -60,7 +64,7 @@ def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> Node
 
     listed = said.get("pod-cidrs", said.get("pod-cidr", ""))
     return NodeAnnotations(
-        peers=tuple(_peers(said, wrong)),
+        peers=tuple(peer for peer, _ in _peers(said, wrong)),
         prepend=_prepend(said, wrong),
         communities=tuple(_communities(said.get("node.bgp.communities", ""), wrong)),
         import_reject=tuple(
@@ -70,6 +74,21 @@ def node_annotations(annotations: Mapping[str, Any], complain: Complain) -> Node
         ),
         pod_cidrs=tuple(_prefixes("pod-cidrs", listed, wrong)),
     )
+
+
+def node_keys(annotations: Mapping[str, Any]) -> dict[str, AnnotatedKey]:
+    """The TCP MD5 keys in the annotations of a Node object, by the address of the peer that each belongs to."""
+    found = _peers(_said(annotations), lambda _name, _reason: None)
+    return {str(peer.address): _key(text) for peer, text in found if peer.keyed}
+
+
+def _said(annotations: Mapping[str, Any]) -> dict[str, str]:
+    """kube-router's own, without their prefix."""
+    return {
+        key.removeprefix(PREFIX): value[:LONGEST]
+        for key, value in annotations.items()
+        if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, str)
+    }
 
 
 def advertise_wishes(annotations: Mapping[str, str]) -> dict[AddressKind, bool]:
@@ -87,8 +106,11 @@ def advertise_wishes(annotations: Mapping[str, str]) -> dict[AddressKind, bool]:
 # --- peers --------------------------------------------------------------------------------------------------
 
 
-def _peers(said: Mapping[str, str], wrong: Complain) -> Iterator[NodePeer]:
-    """The peers of the YAML list, or of the older parallel lists; kube-router prefers the former as well."""
+def _peers(said: Mapping[str, str], wrong: Complain) -> Iterator[tuple[NodePeer, Any]]:
+    """The peers of the YAML list, or of the older parallel lists; kube-router prefers the former as well.
+
+    With each comes what stands there as its password.
+    """
     found = _listed_peers(said["peers"], wrong) if "peers" in said else _parallel_peers(said, wrong)
     taken: set[Address] = set()
     for name, entry in found:
@@ -101,7 +123,7 @@ def _peers(said: Mapping[str, str], wrong: Complain) -> Iterator[NodePeer]:
             wrong(name, f"{peer.address} is there twice")
         else:
             taken.add(peer.address)
-            yield peer
+            yield peer, entry.get("password")
 
 
 Entry = tuple[str, Mapping[str, Any]]
@@ -112,7 +134,9 @@ def _listed_peers(text: str, wrong: Complain) -> Iterator[Entry]:
     try:
         document = load(text, "peers").value
     except InputError as error:
-        wrong("peers", "; ".join(map(str, error.complaints)))
+        # What the parser says may quote a password.
+        places = ", ".join(dict.fromkeys(c.path for c in error.complaints if c.path))
+        wrong("peers", f"is no YAML{places and f' ({places})'}")
         return
     if not isinstance(document, list):
         wrong("peers", "is no YAML list")
@@ -160,8 +184,19 @@ def _peer(entry: Mapping[str, Any]) -> NodePeer:
         asn=_number("remoteasn", entry.get("remoteasn"), 1, (1 << 32) - 1),
         port=_number("port", entry.get("port", 179), 1, 65535),
         local_address=_address("localip", local) if local else None,
-        keyed=bool(entry.get("password")),
+        keyed=entry.get("password") not in (None, ""),
     )
+
+
+def _key(value: Any) -> AnnotatedKey:
+    """A password as kube-router writes it: the standard base64 of its octets."""
+    if not isinstance(value, str):
+        return AnnotatedKey(None, "is no text to YAML; put it in quotes")
+    try:
+        octets = base64.b64decode("".join(value.split()), validate=True)
+        return AnnotatedKey(Sealed(octets.decode()))
+    except (binascii.Error, ValueError):
+        return AnnotatedKey(None, "is not the base64 of a text")
 
 
 def _address(field: str, value: Any) -> Address:

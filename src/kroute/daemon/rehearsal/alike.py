@@ -61,6 +61,8 @@ def _as_paths_see(peer: Peer) -> Peer:
         local_port=None,
         description="",
         password_file="",
+        password_secret=None,
+        password_annotation=False,
         initiate=Initiate.BOTH,
         ttl_security=None,
         multihop=None,

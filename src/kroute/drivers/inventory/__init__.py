@@ -6,13 +6,21 @@ not answer it says so and takes nothing back. To add one: a file here with ``wat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
 from kroute.model.config import Inventory, InventoryKind
 from kroute.model.inventory import InventoryEvent
+from kroute.model.session_keys import AnnotatedKey
 
 Emit = Callable[[InventoryEvent], None]
+TellKeys = Callable[[Mapping[str, AnnotatedKey]], None]
+"""Told all TCP MD5 keys in the own node's annotations, by address of their peers, ahead of the node itself, whose value
+never holds them."""
+
+
+def no_keys(_keys: Mapping[str, AnnotatedKey]) -> None:
+    """Nobody wants to know."""
 
 
 class InventoryDriver(Protocol):
@@ -22,18 +30,21 @@ class InventoryDriver(Protocol):
         """Tell of nodes until cancelled; ``emit`` is called in the event loop."""
 
 
-def inventory_driver(config: Inventory, me: str = "", *, services: bool = False) -> InventoryDriver:
+def inventory_driver(
+    config: Inventory, me: str = "", *, services: bool = False, keys: TellKeys = no_keys
+) -> InventoryDriver:
     """The driver of the configured kind; the others are not even imported. ``me`` is the name of the own node;
-    ``services``: follow these as well.
+    ``services``: follow these as well; ``keys`` is called in the event loop.
     """
     match config.kind:
         case InventoryKind.STATIC:
             from kroute.drivers.inventory.static import StaticInventoryDriver
 
-            return StaticInventoryDriver(config.static.path, services)
+            return StaticInventoryDriver(config.static.path, services, me=me, keys=keys)
         case InventoryKind.KUBERNETES:
             from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 
-            return KubernetesInventoryDriver(config.kubernetes, me=me, services=services)
+            wanted = config.kubernetes
+            return KubernetesInventoryDriver(wanted, me=me, services=services, keys=keys)
         case _:
             assert_never(config.kind)

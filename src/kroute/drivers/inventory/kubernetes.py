@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from kroute.codec.kubernetes import node_of
+from kroute.codec.kubernetes import keys_of, node_of
 from kroute.codec.services import service_of, slice_of
-from kroute.drivers.inventory import Emit
+from kroute.drivers.inventory import Emit, TellKeys, no_keys
 from kroute.drivers.inventory.api import Api, Patience
 from kroute.drivers.inventory.credentials import find_access
 from kroute.drivers.inventory.reflector import Reflector
@@ -43,6 +43,7 @@ from kroute.model.inventory import (
 from kroute.model.node import Node
 from kroute.model.problem import Problem
 from kroute.model.service import EndpointSlice, Service
+from kroute.model.session_keys import AnnotatedKey
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,10 @@ class KubernetesInventoryDriver:
         *,
         me: str = "",
         services: bool = False,
+        keys: TellKeys = no_keys,
     ) -> None:
         """``me`` is the node that must be in every list for it to be believed; empty: any list is."""
+        self._keys = keys
         self._config = config
         self._me = me
         self._patience = patience or Patience()
@@ -114,7 +117,7 @@ class KubernetesInventoryDriver:
         crash: asyncio.Future[None] = loop.create_future()
         selector = self._config.label_selector
         query = {"labelSelector": selector} if selector else {}
-        started = [self._follow(_NodeSink(emit, crash, self._me, selector), query)]
+        started = [self._follow(_NodeSink(emit, crash, self._me, selector, self._keys), query)]
         if self._services:
             started.append(self._follow(_Sink(emit, crash, SERVICE_LIST), {}))
             started.append(self._follow(_Sink(emit, crash, SLICE_LIST), {}))
@@ -128,7 +131,7 @@ class KubernetesInventoryDriver:
         """Start to follow one list; returns how to end that."""
         followed = sink.followed
         api = Api(partial(find_access, self._config.kubeconfig), self._patience)
-        reflector = Reflector(api, followed.path, query, followed.slim, sink)
+        reflector = Reflector(api, followed.path, query, sink.slim, sink)
         reflector.start()
 
         def stop() -> None:
@@ -156,6 +159,10 @@ class _Sink(Generic[T]):
         self._failure = ""
         self._stale = ""
         self._well_at = ""
+
+    def slim(self, thing: Any) -> Slim[T]:
+        """What is kept of an object."""
+        return self.followed.slim(thing)
 
     def close(self) -> None:
         """Tell nothing more, not even what is on its way."""
@@ -263,12 +270,36 @@ class _NodeSink(_Sink[Node]):
     in it is news, and nothing is gone because it is not, until the own node is there again.
     """
 
-    def __init__(self, emit: Emit, crash: asyncio.Future[None], me: str, selector: str) -> None:
+    def __init__(
+        self, emit: Emit, crash: asyncio.Future[None], me: str, selector: str, keys: TellKeys
+    ) -> None:
         super().__init__(emit, crash, NODE_LIST)
         self._me = me
+        self._keys = keys
+        self._said: Mapping[str, AnnotatedKey] = {}
+        """The keys in our annotations, when they were seen last."""
         self._selector = selector
         self._unlisted: set[str] | None = None
         """Nodes that a list without the own node lacks or that went since; None where the list is believed."""
+
+    def slim(self, thing: Any) -> Slim[Node]:
+        found = super().slim(thing)
+        if found[0] is not None and found[0].name == self._me:
+            self._said = keys_of(thing)
+        return found
+
+    def listed(self, things: list[Slim[Node]]) -> None:
+        self._in_loop(self._deliver_keys, self._said)
+        super().listed(things)
+
+    def changed(self, slim: Slim[Node]) -> None:
+        if slim[0] is not None and slim[0].name == self._me:
+            self._in_loop(self._deliver_keys, self._said)
+        super().changed(slim)
+
+    def _deliver_keys(self, keys: Mapping[str, AnnotatedKey]) -> None:
+        if self._emit is not None:
+            self._keys(keys)
 
     def _take_list(self, things: dict[str, Node]) -> None:
         if not self._me or self._me in things:

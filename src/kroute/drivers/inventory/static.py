@@ -9,12 +9,12 @@ cluster along; a file removed from a folder, or a node from a file, is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from kroute.codec.kubernetes import Objects, read_objects
-from kroute.drivers.inventory import Emit
+from kroute.drivers.inventory import Emit, TellKeys, no_keys
 from kroute.drivers.watching import Mark, Signature, changes, mark_of
 from kroute.model.errors import Complaint, InputError
 from kroute.model.inventory import (
@@ -32,6 +32,7 @@ from kroute.model.inventory import (
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 from kroute.model.service import EndpointSlice, Service
+from kroute.model.session_keys import AnnotatedKey
 
 T = TypeVar("T")
 
@@ -45,8 +46,12 @@ RETRY = 5.0
 class StaticInventoryDriver:
     """Follows one file, or all YAML and JSON files of a folder."""
 
-    def __init__(self, path: str, services: bool = False) -> None:
-        """``services``: tell of Services and EndpointSlices as well."""
+    def __init__(
+        self, path: str, services: bool = False, *, me: str = "", keys: TellKeys = no_keys
+    ) -> None:
+        """``services``: tell of Services and EndpointSlices as well; ``keys`` is told those of the node ``me``."""
+        self._me = me
+        self._keys = keys
         self._path = Path(path)
         self._services = services
         self._good: dict[str, Objects] = {}
@@ -66,6 +71,8 @@ class StaticInventoryDriver:
                 emit(Stale(reason))
                 continue
             emit(Fresh())
+            if any(node.name == self._me for node in found.nodes):
+                self._keys(found.keys.get(self._me, {}))
             whole = self._broken.keys() <= self._good.keys()
             for event in self._lists(found) if whole else self._changes(found):
                 emit(event)
@@ -121,10 +128,12 @@ class StaticInventoryDriver:
         nodes: dict[str, Node] = {}
         services: dict[str, Service] = {}
         slices: dict[str, EndpointSlice] = {}
+        keys: dict[str, Mapping[str, AnnotatedKey]] = {}
         problems = list(self._broken.values())
         for file in sorted(self._good):
             found = self._good[file]
             problems += found.problems
+            keys |= {n.name: found.keys.get(n.name, {}) for n in found.nodes if n.name not in nodes}
             problems += _merge(nodes, ((n.name, n) for n in found.nodes), "node", file)
             problems += _merge(services, ((s.key, s) for s in found.services), "service", file)
             problems += _merge(slices, ((s.key, s) for s in found.slices), "endpointslice", file)
@@ -133,6 +142,7 @@ class StaticInventoryDriver:
             tuple(services.values()),
             tuple(slices.values()),
             tuple(problems),
+            keys,
         )
 
 
