@@ -6,128 +6,19 @@ labelled and removed. The same assertions for both keep the double honest.
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 from kroute.codec.kubernetes import node_of
 from kroute.drivers.inventory.api import Api, ApiError, ErrorEvent, Patience
-from kroute.drivers.inventory.credentials import Access, read_kubeconfig
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.drivers.inventory.pods import KubernetesPods
 from kroute.model.config import KubernetesInventory
-from support.fakekube import FakeKube
-from support.inventory import following, kubeconfig, node_object, pod_object
+from support.apiserver import LABEL, NODES, PODS, STREAM, Server
+from support.inventory import following
 from support.netns import until
-
-SERVERS = ["double", *(["cluster"] if os.environ.get("KUBECONFIG") else [])]
-NODES = "/api/v1/nodes"
-PODS, PODS_HERE = "/api/v1/pods", "/api/v1/namespaces/default/pods"
-STREAM = {
-    "allowWatchBookmarks": "true",
-    "sendInitialEvents": "true",
-    "resourceVersionMatch": "NotOlderThan",
-}
-LABEL = "kroute.io/contract-test"
-
-
-@dataclass
-class Server:
-    """An API server, and a way to write Node objects that carry this test's label."""
-
-    access: Access
-    kubeconfig: str
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    _pool: urllib3.PoolManager = field(init=False)
-
-    def __post_init__(self) -> None:
-        tls = self.access.tls()
-        self._pool = urllib3.PoolManager(**({"ssl_context": tls} if tls else {}))
-        self.api = Api(lambda: self.access, Patience(watch=(10, 20)))
-
-    @property
-    def mine(self) -> dict[str, str]:
-        """The query for the objects of this test."""
-        return {"labelSelector": f"{LABEL}={self.run}"}
-
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
-        headers = {"Content-Type": "application/json"}
-        if token := self.access.bearer():
-            headers["Authorization"] = f"Bearer {token}"
-        data = None if body is None else json.dumps(body).encode()
-        answer = self._pool.request(
-            method, self.access.server + path, body=data, headers=headers, retries=False
-        )
-        return answer.status, json.loads(answer.data)
-
-    def create(self, number: int) -> str:
-        """Create a node; its name."""
-        thing = node_object(number)
-        name = thing["metadata"]["name"] = f"contract-{self.run}-{number}"
-        thing["metadata"]["labels"] = {LABEL: self.run}
-        thing["spec"] = {"podCIDR": f"198.18.{number}.0/24", "podCIDRs": [f"198.18.{number}.0/24"]}
-        del thing["metadata"]["creationTimestamp"], thing["status"]
-        code, answer = self.call("POST", NODES, thing)
-        assert code == 201, answer
-        return name
-
-    def label(self, name: str, **labels: str) -> None:
-        """Change a node's labels; again if a controller of the cluster was quicker."""
-        code, answer = 409, {}
-        for _ in range(10):
-            _, thing = self.call("GET", f"{NODES}/{name}")
-            thing["metadata"]["labels"] |= labels
-            code, answer = self.call("PUT", f"{NODES}/{name}", thing)
-            if code != 409:
-                break
-        assert code == 200, answer
-
-    def delete(self, name: str) -> None:
-        """Remove a node."""
-        code, answer = self.call("DELETE", f"{NODES}/{name}")
-        assert code == 200, answer
-
-    def create_pod(self, name: str, node: str) -> str:
-        """Create a pod that is bound to a node, which need not be there; its name."""
-        thing = pod_object(f"contract-{self.run}-{name}", node, **{LABEL: self.run})
-        code, answer = self.call("POST", f"{PODS_HERE}", thing)
-        assert code == 201, answer
-        return str(thing["metadata"]["name"])
-
-    def delete_pod(self, name: str) -> None:
-        """Remove a pod at once."""
-        code, answer = self.call("DELETE", f"{PODS_HERE}/{name}?gracePeriodSeconds=0")
-        assert code == 200, answer
-
-    def clean(self) -> None:
-        """Remove what the test left."""
-        for item in self.api.get(PODS_HERE, self.mine)["items"]:
-            self.delete_pod(item["metadata"]["name"])
-        for item in self.api.get(NODES, self.mine)["items"]:
-            self.delete(item["metadata"]["name"])
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    if request.param == "double":
-        with FakeKube() as kube:
-            path = kubeconfig(tmp_path / "kubeconfig", kube.url)
-            yield Server(read_kubeconfig(Path(path)), path)
-        return
-    path = os.environ["KUBECONFIG"]
-    real = Server(read_kubeconfig(Path(path)), path)
-    try:
-        yield real
-    finally:
-        real.clean()
 
 
 def names(things: list[dict[str, Any]]) -> list[str]:

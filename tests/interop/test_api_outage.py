@@ -193,6 +193,41 @@ def test_a_server_restored_without_its_nodes_costs_no_packet_and_is_told(cluster
         b.has(*pods_of(1))
 
 
+def test_a_server_restored_without_anything_withdraws_no_address_of_a_service(
+    cluster: Cluster,
+) -> None:
+    vips, kube = ("198.51.100.1", "2001:db8:100::1"), cluster.kube
+    local = service_object(balancer=list(vips), externalTrafficPolicy="Local")
+    kube.put(local, "services")
+    kube.put(slice_object(endpoint("n2")), "endpointslices")
+    kube.put(slice_object(endpoint("n2"), number=2, addressType="IPv6"), "endpointslices")
+    wanted = {
+        "enabled": True,
+        "advertise": ["loadBalancerIP"],
+        "ranges": ["198.51.100.0/24", "2001:db8:100::/64"],
+        "internalPeers": True,
+    }
+    a, b = cluster.node(1, services=wanted), cluster.node(2, services=wanted)
+    ready(a, b)
+    a.has(*pods_of(2), *vips)
+    kept = dict(kube.store.objects["nodes"])
+    kube.stop("rst")
+    for things in kube.store.objects.values():
+        things.clear()
+    kube.store.compact()
+    cluster.start_api()
+    wait_for(
+        lambda: sum("restored" in p["reason"] for p in b.ask("problems")) == 3,
+        OUTAGE,
+        "three lists to be doubted",
+    )
+    a.has(*pods_of(2), *vips)
+    for thing in kept.values():
+        kube.put(thing)
+    wait_for(lambda: not b.problems(), 75, "the nodes' return")
+    a.has(*pods_of(2))
+
+
 def test_a_stolen_podcidr_is_one_event_of_the_node_that_claims_it(cluster: Cluster) -> None:
     a, b = cluster.node(1), cluster.node(2)
     ready(a, b)

@@ -35,7 +35,7 @@ INITIAL_END = "k8s.io/initial-events-end"
 FIRST_REVISION = 100
 NAMESPACE = "/namespace"
 """Where a request for the objects of one namespace keeps its name among the query's."""
-_WITHIN = re.compile(r"(/apis?/.*)/namespaces/([^/]+)/(\w+)(/[^/]+)?")
+_WITHIN = re.compile(r"(/apis?/.*)/namespaces/([^/]+)/(\w+)((?:/[^/]+)*)")
 FIELDS = ("metadata.name", "metadata.namespace")
 MORE_FIELDS = {"pods": ("spec.nodeName", "status.phase")}
 """What a fieldSelector may name: of every resource, and of some."""
@@ -60,6 +60,45 @@ RESOURCES = {
         "discovery.k8s.io/v1", "EndpointSlice", "/apis/discovery.k8s.io/v1/endpointslices"
     ),
 }
+VERBS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as rights see it. ``name`` is empty where it is for no single object."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One rule of a ClusterRole, or of a Role where it has a namespace."""
+
+    groups: tuple[str, ...]
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    namespace: str = ""
+
+    @classmethod
+    def of(cls, rule: Object, namespace: str = "") -> Self:
+        """A rule as manifests have it."""
+        parts = (rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", ()))
+        return cls(*map(tuple, parts), namespace=namespace)
+
+    def allows(self, call: Call) -> bool:
+        """Whether it covers a request."""
+        return (
+            call.group in self.groups
+            and call.resource in self.resources
+            and call.verb in self.verbs
+            and self.namespace in ("", call.namespace)
+            and (not self.names or call.name in self.names)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +301,15 @@ class FakeKube:
         self.store = Store()
         self.tokens = set(tokens)
         self.requests: list[tuple[str, str, Query]] = []
+        self.rights: dict[str, list[Grant]] = {}
+        """What users may do, by their names; empty: who names none. Who is not in it may do everything."""
+        self.calls: set[Call] = set()
+        """All requests, as rights see them."""
         self.failure: Failure | None = None
         self.watchlist = True
         """Whether sendInitialEvents is known, as behind the feature gate."""
+        self.refuses_lists = False
+        """Whether lists are answered 503, and only watches as ever."""
         self.talking = threading.Event()
         """Cleared: open watches and new requests hang, as on a half-open connection."""
         self.talking.set()
@@ -461,17 +506,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: Query) -> None:
         if within := _WITHIN.fullmatch(path):
-            path = f"{within[1]}/{within[3]}{within[4] or ''}"
-            query = {**query, NAMESPACE: within[2]}
+            path, query = f"{within[1]}/{within[3]}{within[4]}", {**query, NAMESPACE: within[2]}
         for name, resource in RESOURCES.items():
+            if path == resource.path or path.startswith(f"{resource.path}/"):
+                self._authorize(name, resource, path, query)
             if path == resource.path and self.command == "GET":
                 watch = query.get("watch") in ("true", "1")
                 return (self._watch if watch else self._list)(name, resource, query)
             if path == resource.path and self.command == "POST":
                 return self._json(201, self._create(name, self._body(), query))
             if path.startswith(f"{resource.path}/"):
-                return self._one(name, path.rpartition("/")[2], query.get(NAMESPACE, ""))
+                return self._one(name, path.removeprefix(f"{resource.path}/"), query)
         raise Refused(404, "NotFound", "the server could not find the requested resource")
+
+    def _authorize(self, name: str, resource: Resource, path: str, query: Query) -> None:
+        """Refuse what the user has no right to; a list of one name is of that name, as there."""
+        one = path.removeprefix(resource.path).strip("/").partition("/")[0]
+        named = re.search(r"(?:^|,)metadata\.name==?([^,]+)", query.get("fieldSelector", ""))
+        reads = "get" if one else "watch" if query.get("watch") in ("true", "1") else "list"
+        verb = VERBS.get(self.command, reads)
+        group = resource.api.rpartition("/")[0]
+        call = Call(verb, group, name, query.get(NAMESPACE, ""), one or (named[1] if named else ""))
+        self.kube.calls.add(call)
+        user = self.headers.get("Impersonate-User", "")
+        granted = self.kube.rights.get(user)
+        if granted is not None and not any(grant.allows(call) for grant in granted):
+            text = f'{name} is forbidden: User "{user}" cannot {verb} resource "{name}" in API group "{group}"'
+            raise Refused(403, "Forbidden", text)
 
     def _body(self) -> Object:
         body: Object = json.loads(self._said)
@@ -484,6 +545,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(
                 400, "BadRequest", "the namespace of the object does not match the request"
             )
+        if namespace:
+            thing["metadata"]["namespace"] = namespace
         if resource == "events":
             _validate_event(thing, namespace)
         with store.changed:
@@ -491,12 +554,14 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(409, "AlreadyExists", f'{resource} "{name}" already exists')
             return store.put(resource, thing)
 
-    def _one(self, resource: str, name: str, namespace: str) -> None:
-        store = self.kube.store
+    def _one(self, resource: str, path: str, query: Query) -> None:
+        """GET, PUT or DELETE one object, or PUT its status alone."""
+        name, _, part = path.partition("/")
+        store, namespace = self.kube.store, query.get(NAMESPACE, "")
         body = self._body() if self.command == "PUT" else {}
         with store.changed:
             found = store.objects[resource].get((namespace, name))
-        if found is None:
+        if found is None or part not in ("", "status"):
             raise Refused(404, "NotFound", f'{resource} "{name}" not found')
         if self.command == "PUT":
             version = body["metadata"].get("resourceVersion")
@@ -504,7 +569,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(
                     409, "Conflict", "the object has been modified; please apply your changes"
                 )
-            found = store.put(resource, body)
+            found = store.put(resource, {**found, "status": body["status"]} if part else body)
         elif self.command == "DELETE":
             found = store.delete(resource, name, namespace)
         self._json(200, found)
@@ -520,6 +585,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
     def _list(self, name: str, resource: Resource, query: Query) -> None:
+        if self.kube.refuses_lists:
+            raise Refused(503, "ServiceUnavailable", "injected")
         store, selects = self.kube.store, selector(query, name)
         revision, _, offset = query.get("continue", "").partition("/")
         with store.changed:
@@ -639,8 +706,6 @@ def _validate_event(event: Object, namespace: str) -> None:
     within = event["involvedObject"].get("namespace", "")
     if within != namespace and not (within == "" and namespace in ("default", "kube-system")):
         raise Refused(422, "Invalid", "involvedObject.namespace: does not match event.namespace")
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", event["metadata"]["name"]):
-        raise Refused(422, "Invalid", "metadata.name: a lowercase RFC 1123 subdomain")
 
 
 def _bare(item: Object) -> Object:

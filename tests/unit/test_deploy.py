@@ -25,7 +25,7 @@ OVERLAYS = sorted(DEPLOY.glob("overlays/*/kustomization.yaml"))
 INSTALLER = ROOT / "scripts" / "install-cni-plugins"
 PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 
-READ = ["get", "list", "watch"]
+READ = ["list", "watch"]
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def test_every_object_is_named_kroute_and_lives_in_kube_system():
             assert document["metadata"]["namespace"] == "kube-system"
 
 
-def test_the_service_account_may_read_nodes_and_services_and_nothing_else():
+def test_the_service_account_may_follow_nodes_and_services_and_create_events_and_nothing_else():
     assert of_kind("ClusterRole")["rules"] == [
         {"apiGroups": [""], "resources": ["nodes", "services"], "verbs": READ},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
@@ -232,21 +232,28 @@ def test_kni_gets_the_mounts_that_its_configuration_names():
     assert container["securityContext"]["allowPrivilegeEscalation"]
 
 
-def test_kni_may_list_and_watch_pods_and_no_overlay_grants_anything_else():
+def test_two_overlays_grant_a_right_each_and_no_overlay_grants_anything_else():
     granted = {}
     for overlay in OVERLAYS:
         _, *more = yaml.safe_load(overlay.read_text())["resources"]
         for name in more:
             granted[overlay.parent.name] = documents(overlay.parent / name)
         assert all(patch["kind"] in ("ConfigMap", "DaemonSet") for patch in patches(overlay))
-    assert set(granted) == {"kni"}
-    role, binding = granted["kni"]
-    for document in (role, binding):
-        known = getattr(client, f"V1{document['kind']}").model_validate(document)
-        assert known.model_dump(by_alias=True, exclude_unset=True, mode="json") == document
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
-    assert binding["roleRef"]["name"] == role["metadata"]["name"]
-    assert binding["subjects"] == of_kind("ClusterRoleBinding")["subjects"]
+    kinds = {name: found[0]["kind"] for name, found in granted.items()}
+    assert kinds == {"kni": "ClusterRole", "session-keys": "Role"}
+    for role, binding in granted.values():
+        for document in (role, binding):
+            known = getattr(client, f"V1{document['kind']}").model_validate(document)
+            assert known.model_dump(by_alias=True, exclude_unset=True, mode="json") == document
+        (rule,) = role["rules"]
+        assert rule["verbs"] == READ
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        assert binding["subjects"] == of_kind("ClusterRoleBinding")["subjects"]
+    (pods, *_), (secrets, *_) = granted["kni"], granted["session-keys"]
+    assert pods["rules"][0]["resources"] == ["pods"]
+    assert secrets["rules"][0]["resources"] == ["secrets"]
+    assert secrets["rules"][0]["resourceNames"]
+    assert secrets["metadata"]["namespace"] == "kube-system"
 
 
 def test_the_build_context_holds_every_file_that_is_copied():

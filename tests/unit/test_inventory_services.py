@@ -13,7 +13,7 @@ import yaml
 from kroute.drivers.inventory.kubernetes import KubernetesInventoryDriver
 from kroute.drivers.inventory.static import StaticInventoryDriver
 from kroute.model.config import KubernetesInventory
-from kroute.model.inventory import SERVICES, SLICES
+from kroute.model.inventory import NODES, SERVICES, SLICES
 from support.fakekube import Failure, FakeKube
 from support.inventory import PROMPT, Told, following, kubeconfig, node_object
 from support.services import endpoint, service_object, slice_object
@@ -168,3 +168,96 @@ async def test_a_broken_file_takes_no_service_along(tmp_path: Path):
         other.write_text("kind: [")
         await told.until(lambda t: t.problems)
         assert whole(told)
+
+
+# --- a server that was emptied
+
+
+@asynccontextmanager
+async def doubting(kube: FakeKube, tmp_path: Path) -> AsyncIterator[Told]:
+    """The driver of the node n1, which knows all there is."""
+    config = KubernetesInventory(kubeconfig=kubeconfig(tmp_path / "kubeconfig", kube.url))
+    found = KubernetesInventoryDriver(config, PROMPT, me="n1", services=True)
+    async with following(found) as told:
+        await told.until(lambda t: whole(t) and t.names() == ["n1"])
+        yield told
+
+
+def emptied(kube: FakeKube, *resources: str) -> None:
+    """An etcd that was restored without these: nobody's watch goes on."""
+    for resource in resources:
+        kube.store.objects[resource].clear()
+    kube.store.compact()
+    kube.drop()
+
+
+ALL = ("nodes", "services", "endpointslices")
+
+
+async def test_an_emptied_server_takes_no_service_away(kube: FakeKube, tmp_path: Path):
+    async with doubting(kube, tmp_path) as told:
+        emptied(kube, *ALL)
+        await told.until(lambda t: len(t.stale_lists) == 3)
+        assert whole(told)
+        assert told.service_lists == [1, 1]
+        assert "lacks 1 of those known" in told.stale_lists[SERVICES]
+        assert "does not know this node, n1, either" in told.stale_lists[SLICES]
+
+
+async def test_what_an_emptied_server_gets_anew_is_news_and_what_it_loses_is_not(
+    kube: FakeKube, tmp_path: Path
+):
+    async with doubting(kube, tmp_path) as told:
+        emptied(kube, *ALL)
+        await told.until(lambda t: len(t.stale_lists) == 3)
+        kube.put(service_object("db"), "services")
+        await told.until(lambda t: set(t.services) == {"default/db", "default/web"})
+        kube.store.delete("services", "db", "default")
+        kube.put(service_object("cache"), "services")
+        await told.until(lambda t: "default/cache" in t.services)
+        assert set(told.services) == {"default/cache", "default/db", "default/web"}
+
+
+async def test_once_the_server_knows_the_node_again_what_it_lacks_is_gone(
+    kube: FakeKube, tmp_path: Path
+):
+    async with doubting(kube, tmp_path) as told:
+        emptied(kube, *ALL)
+        await told.until(lambda t: len(t.stale_lists) == 3)
+        kube.put(slice_object(endpoint("n1")), "endpointslices")
+        kube.put(node_object(1))
+        await told.until(lambda t: not t.services and not t.stale_lists)
+        assert set(told.slices) == {"default/web-1"}, "it is there again"
+
+
+async def test_a_server_that_knows_the_node_is_believed_at_once(kube: FakeKube, tmp_path: Path):
+    async with doubting(kube, tmp_path) as told:
+        emptied(kube, "services", "endpointslices")
+        await told.until(lambda t: not t.services and not t.slices)
+        assert not told.stale_lists
+
+
+async def test_a_server_that_cannot_be_asked_about_the_node_is_not_believed_yet(
+    kube: FakeKube, tmp_path: Path
+):
+    async with doubting(kube, tmp_path) as told:
+        # Lists are watches here, so this fails for the question alone.
+        kube.refuses_lists = True
+        emptied(kube, "services")
+        await told.until(lambda t: "cannot be asked" in t.stale_lists.get(SERVICES, ""))
+        assert whole(told)
+        kube.refuses_lists = False
+        await told.until(lambda t: not t.services and not t.stale_lists)
+
+
+async def test_services_alone_are_not_doubted_for_a_selector_that_leaves_the_node_out(
+    kube: FakeKube, tmp_path: Path
+):
+    path = kubeconfig(tmp_path / "kubeconfig", kube.url)
+    config = KubernetesInventory(kubeconfig=path, label_selector="colour=red")
+    driver = KubernetesInventoryDriver(config, PROMPT, me="n1", services=True)
+    async with following(driver) as told:
+        await told.until(lambda t: whole(t) and t.stale_lists)
+        emptied(kube, "services")
+        await told.until(lambda t: not t.services)
+        assert set(told.stale_lists) == {NODES}
