@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kroute.codec.kubernetes import read_objects
+from kroute.codec.kubernetes import Objects, read_objects
 from kroute.codec.services import service_of, slice_of
 from kroute.model.communities import Communities
 from kroute.model.net import Family
@@ -157,7 +157,7 @@ def test_a_dump_of_all_kinds_is_read_in_one_go_and_services_only_where_wanted(wr
     assert [s.key for s in found.services] == ["default/web"]
     assert [s.key for s in found.slices] == ["default/web-1"]
     assert not found.nodes
-    assert read_objects(text, "dump", services=False) == ((), (), (), ())
+    assert read_objects(text, "dump", services=False) == Objects()
 
 
 @pytest.mark.parametrize("kind", ["ServiceList", "EndpointSliceList"])
