@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
 
 from kroute.daemon.rehearsal.cluster import Cluster
 from kroute.daemon.rehearsal.stage import Stage, Voice
-from kroute.model.bgp import Initiate, Peer
+from kroute.model.bgp import Peer
 from kroute.plan.origin import Origins
+
+_OF_THE_SESSION: Final = frozenset(
+    {
+        "hold_time",
+        "keepalive",
+        "connect_retry",
+        "local_port",
+        "description",
+        "password_file",
+        "password_secret",
+        "password_annotation",
+        "initiate",
+        "ttl_security",
+        "multihop",
+        "port",
+    }
+)
+"""Fields of a peer that concern its session alone. A field that is not named here counts."""
+
+_as_paths_see = attrgetter(*(f.name for f in fields(Peer) if f.name not in _OF_THE_SESSION))
+"""A peer as those see it who judge its paths."""
 
 
 class Comparison:
@@ -49,22 +71,3 @@ def _surroundings(stage: Stage) -> tuple[Any, ...]:
     known = check.truth if isinstance(check, Origins) else check
     fixed = (rib.me, rib.legs, known, observed.kernel, observed.config.fib)
     return peers, own, fixed
-
-
-def _as_paths_see(peer: Peer) -> Peer:
-    """The peer without what concerns its session alone. A field that is not named here counts."""
-    return replace(
-        peer,
-        hold_time=0,
-        keepalive=None,
-        connect_retry=None,
-        local_port=None,
-        description="",
-        password_file="",
-        password_secret=None,
-        password_annotation=False,
-        initiate=Initiate.BOTH,
-        ttl_security=None,
-        multihop=None,
-        port=0,
-    )

@@ -129,6 +129,10 @@ class Cluster:
         self.setting = setting
         self._before = before
         self._at = {a.packed: n.name for n in setting.observed.nodes.values() for a in n.addresses}
+        self._ids = {
+            n.name: router_id(setting.config(n.name).bgp, n)
+            for n in setting.observed.nodes.values()
+        }
         self._stages: dict[str, Stage] = {}
         self._kept = 0
         names = list(setting.observed.nodes)
@@ -206,10 +210,8 @@ class Cluster:
 
     def _agreed(self, peer: Peer) -> Negotiated:
         """What both OPENs would agree on, taking the other side for one that can all that we can."""
-        node = self.nodes.get(peer.node or self.node_at(peer.address.packed))
-        if node is not None:
-            their_id = router_id(self.setting.config(node.name).bgp, node)
-        else:
+        their_id = self._ids.get(peer.node or self.node_at(peer.address.packed))
+        if their_id is None:
             their_id = str(peer.address) if peer.address.version == 4 else "0.0.0.1"
         restart = peer.graceful_restart
         return Negotiated(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from difflib import unified_diff
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from kroute.codec.config.decode import camel
@@ -130,12 +132,19 @@ def _differing(
 
 
 def _differences(was: Any, will: Any) -> Iterator[str]:
-    for each in fields(was):
-        one, two = getattr(was, each.name), getattr(will, each.name)
+    names, values = _parts(was.__class__)
+    for name, one, two in zip(names, values(was), values(will), strict=True):
         if one == two:
             continue
-        key = camel(each.name)
-        yield key if each.name in SECRET else f"{key} {_words(one)} → {_words(two)}"
+        key = camel(name)
+        yield key if name in SECRET else f"{key} {_words(one)} → {_words(two)}"
+
+
+@cache
+def _parts(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names of a dataclass' fields, and how to read them all at once: a million sessions are compared so."""
+    names = tuple(f.name for f in fields(kind))
+    return names, attrgetter(*names)
 
 
 def _words(value: Any) -> str:

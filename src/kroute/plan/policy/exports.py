@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
@@ -311,6 +312,7 @@ def _reflected(rules: ExportRules, path: Path) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=4096)
 def quad(text: str) -> bytes:
     """A dotted quad as 4 octets; empty text as none."""
     return IPv4Address(text).packed if text else b""
