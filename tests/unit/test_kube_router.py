@@ -151,6 +151,7 @@ def test_services_and_reflectors_are_translated():
         "2001:db8:5::/64",
     ]
     assert config.peering.route_reflector.label == "kube-router.io/rr.server"
+    assert config.bgp.asn_label == "kube-router.io/node.asn"
     assert config.peering.kube_router_annotations
     found, _ = translated("--advertise-external-ip=true", "--service-external-ip-range=nowhere")
     assert [c.path for c in found.complaints] == ["--service-external-ip-range"]

@@ -13,7 +13,7 @@ from kroute.model.config import Config
 from kroute.model.config_peering import PeerConfig, Peering
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family, nlri_of
-from kroute.model.service import AddressKind
+from kroute.model.service import AddressKind, TrafficPolicy
 from kroute.model.state import Observed
 from kroute.plan import plan
 from kroute.plan.kube_router import with_annotations
@@ -131,3 +131,14 @@ def test_annotations_of_services_are_wishes(annotations, wishes):
     assert not problems
     assert service is not None
     assert dict(service.advertise) == wishes
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"), [("true", TrafficPolicy.LOCAL), ("false", TrafficPolicy.CLUSTER)]
+)
+def test_service_local_is_the_external_traffic_policy_local(said: str, policy: TrafficPolicy):
+    metadata = {"name": "web", "annotations": {"kube-router.io/service.local": said}}
+    service, _ = service_of({"metadata": metadata, "spec": {"clusterIP": "10.96.0.10"}})
+    assert service is not None
+    assert service.external_policy is policy
+    assert service.internal_policy is TrafficPolicy.CLUSTER

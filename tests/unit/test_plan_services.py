@@ -222,6 +222,21 @@ def test_an_aggregate_stands_for_the_addresses_in_it_and_stops_loops():
     assert not routes(planned(web(), config=config))
 
 
+def test_each_family_has_its_aggregate_and_its_blackhole():
+    config = replace(CONFIG, aggregates=(Aggregate(prefix=RANGES[0]), Aggregate(prefix=RANGES[2])))
+    both = service_object(balancer=["198.51.100.1", "2001:db8:96::1"])
+    slices = [
+        slice_object(endpoint("n2")),
+        slice_object(endpoint("n2"), number=2, addressType="IPv6"),
+    ]
+    found = routes(planned(both, *slices, config=config))
+    assert {k: r.blackhole for k, r in found.items()} == {
+        "198.51.100.0/24": True,
+        "2001:db8:96::/64": True,
+    }
+    assert list(routes(planned(both, slices[1], config=config))) == ["2001:db8:96::/64"]
+
+
 def test_what_needs_a_route_of_its_own_is_announced_beside_the_aggregate():
     config = replace(CONFIG, aggregates=(Aggregate(prefix=RANGES[0]),))
     local = service_object("db", balancer=["198.51.100.2"], externalTrafficPolicy="Local")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any, Final
 
-from kroute.codec.kube_router.annotations import advertise_wishes
+from kroute.codec.kube_router.annotations import advertise_wishes, is_local
 from kroute.codec.kubefields import (
     MOST_ENTRIES,
     Complain,
@@ -60,7 +60,9 @@ def service_of(thing: Any) -> tuple[Service | None, tuple[Problem, ...]]:
         addresses=tuple(dict.fromkeys(_addresses(thing, complain))),
         load_balancer_class=intern(string(spec.get("loadBalancerClass"))),
         internal_policy=_policy(spec, "internalTrafficPolicy", complain),
-        external_policy=_policy(spec, "externalTrafficPolicy", complain),
+        external_policy=TrafficPolicy.LOCAL
+        if is_local(annotations)
+        else _policy(spec, "externalTrafficPolicy", complain),
         labels=strings(metadata, "labels", complain),
         advertise=_advertise(annotations, complain),
         communities=_communities(annotations, complain),

@@ -103,6 +103,11 @@ def advertise_wishes(annotations: Mapping[str, str]) -> dict[AddressKind, bool]:
     return said
 
 
+def is_local(annotations: Mapping[str, str]) -> bool:
+    """Whether a Service's annotations ask for what externalTrafficPolicy: Local does."""
+    return annotations.get(PREFIX + "service.local") == "true"
+
+
 # --- peers --------------------------------------------------------------------------------------------------
 
 

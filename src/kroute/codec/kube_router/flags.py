@@ -58,11 +58,12 @@ def _mesh(value: str, result: Translation) -> Keys:
     if boolean(value):
         return {}
     result.notes.append(
-        "--nodes-full-mesh=false: nodes annotated kube-router.io/rr.server become reflectors here and all others their "
-        "clients; without such annotations, kube-router meshed nodes of equal node.asn, which topology none with "
-        "explicit peers says here"
+        "--nodes-full-mesh=false: nodes annotated kube-router.io/rr.server become reflectors here, all others of their "
+        "node.asn their clients; where no node is so annotated, kube-router meshed nodes of equal node.asn: set "
+        "peering.topology to fullMesh, which does the same here"
     )
     return {
+        "bgp.asnLabel": "kube-router.io/node.asn",
         "peering.topology": "routeReflector",
         "peering.routeReflector.label": "kube-router.io/rr.server",
     }
