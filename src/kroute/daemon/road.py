@@ -17,6 +17,8 @@ import logging
 from collections.abc import Callable, Container, Mapping
 
 from kroute.codec.bgp import (
+    Decoded,
+    Row,
     Subcode,
     TooLarge,
     UpdateDecoder,
@@ -244,22 +246,29 @@ class Road:
             self._refuse(name, state, UNREADABLE)
             return
         state.updates += len(event.bodies)
-        rib, adj_in = self.routing.rib, state.adj_in
-        several = state.negotiated.add_path if state.negotiated else ()
-        for family, path, nlris in decoded.steps:
-            if family in several:
-                self._take_several(state, family, path, nlris)
-            elif path is None:
-                rib.forget(adj_in, family, nlris)
-            else:
-                rib.learn(adj_in, family, path, nlris)
+        self._take(state, decoded)
         for problem, count in decoded.problems.items():
             state.faults += count
             state.last_fault = str(problem)
         for family in decoded.end_of_rib:
             self.routing.end_of_rib(state, family)
-        if adj_in.over:
+        if state.adj_in.over:
             self._punish(name, state)
+
+    def _take(self, state: PeerState, decoded: Decoded[Path]) -> None:
+        """Bring a peer's tables up to date with what it said."""
+        rib, adj_in = self.routing.rib, state.adj_in
+        several = state.negotiated.add_path if state.negotiated else ()
+        for part in decoded.parts:
+            if part[0] in several:
+                for step in part.steps() if isinstance(part, Row) else (part,):
+                    self._take_several(state, *step)
+            elif isinstance(part, Row):
+                rib.learn_each(adj_in, *part)
+            elif part[1] is None:
+                rib.forget(adj_in, part[0], part[2])
+            else:
+                rib.learn(adj_in, part[0], part[1], part[2])
 
     def _take_several(
         self, state: PeerState, family: Family, path: Path | None, entries: list[bytes]

@@ -173,7 +173,9 @@ class Path:
         link-local session the link-local half of the next hop is the one to use (RFC 2545 §3).
         """
         interface, attributes = self.source.interface, self.attributes
-        if interface and attributes.link_local:
+        if not interface:
+            return attributes.nexthop
+        if attributes.link_local:
             return attributes.link_local + interface
         return scoped(attributes.nexthop, interface)
 

@@ -87,10 +87,11 @@ class Resolver:
         return frozenset(hop for hop, found in other._cache.items() if self.resolve(hop) != found)
 
     def _lookup(self, nexthop: bytes) -> Resolution | None:
-        if is_link_local(nexthop[:_IPV6_SIZE]):
+        size = len(nexthop)
+        if size >= _IPV6_SIZE and is_link_local(nexthop[:_IPV6_SIZE]):
             return self._on_link(nexthop)
         number = int.from_bytes(nexthop, "big")
-        for shift, table in self._tables.get(len(nexthop), ()):
+        for shift, table in self._tables.get(size, ()):
             route = table.get(number >> shift)
             if route is not None and route.kind != RTN_UNICAST:
                 return None

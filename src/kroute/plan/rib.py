@@ -9,14 +9,18 @@ increments end in the same tables; a property test holds them to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
+from operator import is_
 from typing import NamedTuple
 
 from kroute.model.bgp import Attributes
 from kroute.model.fib import OWN_PLACE, Nexthops, placed
 from kroute.model.net import Family, Nlri
 from kroute.plan.adj_in import AdjRibIn
+from kroute.plan.candidates import Candidates, by_path, with_path, without
 from kroute.plan.decision import select
-from kroute.plan.paths import Path, Selection, Source
+from kroute.plan.outcome import PLAIN
+from kroute.plan.paths import Path, Selection
 from kroute.plan.policy import (
     UNCHECKED,
     Classes,
@@ -28,11 +32,7 @@ from kroute.plan.resolve import CONNECTED_METRIC, NOT_CONNECTED, Resolver
 from kroute.plan.review import Review
 
 BULK = 8
-"""Prefixes of one step from which on it pays to look whether all of them are new, and then to take them as one."""
-
-Candidates = Path | tuple[Path, ...]
-"""The paths known for a prefix; a single one, by far the commonest, stands for itself."""
-
+"""Prefixes told at once from which on it pays to look whether all of them are new, and then to take them as one."""
 
 class Decided(NamedTuple):
     """What :meth:`Rib.decide` found in one family."""
@@ -57,7 +57,7 @@ class Rib:
         self.candidates: dict[Family, dict[Nlri, Candidates]] = {f: {} for f in Family}
         self.loc: dict[Family, dict[Nlri, Selection]] = {f: {} for f in Family}
         self._dirty: dict[Family, dict[Nlri, None]] = {f: {} for f in Family}
-        self._new: dict[Family, list[tuple[Path, Sequence[Nlri]]]] = {f: [] for f in Family}
+        self._new: dict[Family, list[dict[Nlri, Path]]] = {f: [] for f in Family}
         """Prefixes that had no candidate when a peer announced them, and with which path. What happened to them since
         is in ``_dirty`` as well, and decided after them."""
         self._moved: set[Path] = set()
@@ -100,12 +100,35 @@ class Rib:
         if len(table) + len(nlris) > rib.limit:
             nlris = self._within_limit(rib, family, nlris)
         if rib.is_plain or (rib.is_sieved and not self.origin_check.related(family, nlris)):
-            self._enter(rib, family, path, nlris)
+            self._enter(rib, family, dict.fromkeys(nlris, path))
         else:
             self._admit(rib, family, path, nlris)
         stale = rib.stale.get(family)
         if stale:
             stale.difference_update(nlris)
+
+    def learn_each(
+        self, rib: AdjRibIn, family: Family, paths: Sequence[Path], nlris: Sequence[Nlri]
+    ) -> None:
+        """A peer announces prefixes, each with the judged block in the same place: as if one after the other."""
+        if len(rib.tables[family]) + len(nlris) > rib.limit:
+            for path, nlri in zip(paths, nlris, strict=True):
+                self.learn(rib, family, path, (nlri,))
+            return
+        block = dict(zip(nlris, paths, strict=True))
+        if not rib.is_plain:
+            asked = self.origin_check.related(family, block) if rib.is_sieved else list(block)
+            for path, some in by_path({nlri: block.pop(nlri) for nlri in asked}).items():
+                self.learn(rib, family, path, some)
+        self._own_touched |= rib.source.is_local
+        epoch = self._epoch
+        for path in block.values():
+            if path.epoch is not epoch:
+                self._rejudge(path)
+        self._enter(rib, family, block)
+        stale = rib.stale.get(family)
+        if stale:
+            stale.difference_update(block)
 
     def _admit(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
         """Send prefixes through the peer's import pipeline, and enter the variants that come out."""
@@ -115,19 +138,19 @@ class Rib:
             variant = path.variant(outcome)
             if variant.epoch is not self._epoch:
                 self._rejudge(variant)
-            self._enter(rib, family, variant, some)
+            self._enter(rib, family, dict.fromkeys(some, variant))
 
-    def _enter(self, rib: AdjRibIn, family: Family, path: Path, nlris: Sequence[Nlri]) -> None:
+    def _enter(self, rib: AdjRibIn, family: Family, block: dict[Nlri, Path]) -> None:
+        """Put a peer's prefixes and their paths into its table, and among the candidates."""
         table = rib.tables[family]
         candidates = self.candidates[family]
-        if len(nlris) >= BULK and path.source.peer and candidates.keys().isdisjoint(nlris):
-            block = dict.fromkeys(nlris, path)
+        if len(block) >= BULK and rib.source.peer and candidates.keys().isdisjoint(block):
             table.update(block)
             candidates.update(block)
-            self._new[family].append((path, nlris))
+            self._new[family].append(block)
             return
         dirty = self._dirty[family]
-        for nlri in nlris:
+        for nlri, path in block.items():
             old = table.get(nlri)
             if old is path:
                 continue
@@ -136,7 +159,7 @@ class Rib:
             if rivals is None or rivals is old:
                 candidates[nlri] = path
             else:
-                candidates[nlri] = _with(rivals, path)
+                candidates[nlri] = with_path(rivals, path)
             dirty[nlri] = None
 
     def forget(self, rib: AdjRibIn, family: Family, nlris: Iterable[Nlri]) -> None:
@@ -149,7 +172,7 @@ class Rib:
         for nlri in nlris:
             if table.pop(nlri, None) is None:
                 continue
-            left = _without(candidates[nlri], rib.source)
+            left = without(candidates[nlri], rib.source)
             if left is None:
                 del candidates[nlri]
             else:
@@ -175,13 +198,14 @@ class Rib:
     def _settle(self, path: Path) -> None:
         """Ask the import policy and the resolver about a path."""
         path.epoch = self._epoch
-        peer, nexthop = path.source.peer, path.attributes.nexthop
-        if path.is_local:
+        peer, outcome, attributes = path.source.peer, path.outcome, path.attributes
+        if peer is None and path.is_local:
             path.eligible = True
             return
-        received, outcome = path.base.attributes, path.outcome
-        path.refusal = import_refusal(peer, received, self.me, nexthop) or outcome.refusal
-        found = self.resolver.resolve(path.hop) if path.refusal is None else None
+        received = attributes if outcome is PLAIN else path.base.attributes
+        refusal = import_refusal(peer, received, self.me, attributes.nexthop) or outcome.refusal
+        path.refusal = refusal
+        found = self.resolver.resolve(path.hop) if refusal is None else None
         if peer is None and found is not None and found.metric != CONNECTED_METRIC:
             path.refusal, found = NOT_CONNECTED, None
         if found is None:
@@ -226,7 +250,7 @@ class Rib:
         self,
         family: Family,
         dirty: Iterable[Nlri],
-        new: Iterable[tuple[Path, Sequence[Nlri]]],
+        new: Iterable[dict[Nlri, Path]],
     ) -> Decided:
         candidates, loc, legs = self.candidates[family], self.loc[family], self.legs
         moved = self._moved
@@ -262,17 +286,22 @@ class Rib:
         return Decided(selected, kernel, self._own_touched)
 
     def _adopt(
-        self, family: Family, new: Iterable[tuple[Path, Sequence[Nlri]]]
+        self, family: Family, new: Iterable[dict[Nlri, Path]]
     ) -> tuple[dict[Nlri, Selection | None], dict[Nlri, Nexthops | None]]:
         """Select the only path of prefixes that had none; the kernel is told of all, whatever it had of them."""
         selected: dict[Nlri, Selection | None] = {}
         kernel: dict[Nlri, Nexthops | None] = {}
-        for path, nlris in new:
-            if path.eligible:
-                block = dict.fromkeys(nlris, path)
-                self.loc[family].update(block)
-                selected.update(block)
-                kernel.update(dict.fromkeys(nlris, path.nexthops))
+        for block in new:
+            paths = block.values()
+            path = next(iter(paths))
+            if all(map(is_, paths, repeat(path))):
+                chosen = block if path.eligible else {}
+                kernel |= dict.fromkeys(chosen, path.nexthops)
+            else:
+                chosen = {nlri: path for nlri, path in block.items() if path.eligible}
+                kernel |= {nlri: path.nexthops for nlri, path in chosen.items()}
+            self.loc[family].update(chosen)
+            selected.update(chosen)
         return selected, kernel
 
     def rivals(self, family: Family, nlri: Nlri) -> tuple[Path, ...]:
@@ -299,7 +328,7 @@ class Rib:
         """Send stored prefixes of a block, as received, through the peer's import pipeline again."""
         self.settle(block)
         if rib.is_plain:
-            self._enter(rib, family, block, nlris)
+            self._enter(rib, family, dict.fromkeys(nlris, block))
         else:
             self._admit(rib, family, block, nlris)
 
@@ -308,18 +337,3 @@ class Rib:
         peer, unruled = rib.source.peer, rib.rules.is_plain
         rib.is_sieved = unruled and peer is not None and self.origin_check.applies(peer)
         rib.is_plain = unruled and not rib.is_sieved
-
-
-def _with(rivals: Candidates, path: Path) -> Candidates:
-    """The rivals with this path in place of an older one of its source."""
-    others = _without(rivals, path.source)
-    if others is None:
-        return path
-    return (others, path) if isinstance(others, Path) else (*others, path)
-
-
-def _without(rivals: Candidates, source: Source) -> Candidates | None:
-    if isinstance(rivals, Path):
-        return None if rivals.source is source else rivals
-    left = tuple(p for p in rivals if p.source is not source)
-    return None if not left else left[0] if len(left) == 1 else left

@@ -5,7 +5,8 @@ sends, and :mod:`~kroute.codec.bgp.text` renders attributes for people. RFC 4271
 4724, 4760, 6793, 7606, 8092, 8950.
 """
 
-from kroute.codec.bgp.decode import Decoded, Step, UpdateDecoder
+from kroute.codec.bgp.decode import UpdateDecoder
+from kroute.codec.bgp.decoded import Decoded, Row, Step
 from kroute.codec.bgp.encode import (
     AttributeBlock,
     TooLarge,
@@ -23,6 +24,7 @@ __all__ = [
     "Action",
     "AttributeBlock",
     "Decoded",
+    "Row",
     "Step",
     "Subcode",
     "TooLarge",

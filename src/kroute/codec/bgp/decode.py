@@ -3,16 +3,16 @@
 The work is done once per distinct attribute block, not once per route: a block's octets are the key of a
 bounded cache, and what stands there is whatever the caller made of the block (``make``): the same object
 again and again, so that import verdict, preference and next hop are computed once. Bodies are handed over
-in runs and come back as steps in order.
+in runs and come back in as few parts as order allows (:mod:`kroute.codec.bgp.decoded`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
 
 from kroute.codec.bgp.attributes import AttributeReader, Split, split
+from kroute.codec.bgp.decoded import Decoded, P
 from kroute.codec.bgp.multiprotocol import (
     cut_reach,
     family_text,
@@ -27,11 +27,6 @@ from kroute.codec.bgp.problems import Action, Subcode, UpdateError, UpdateProble
 from kroute.model.bgp import Attributes, Negotiated
 from kroute.model.net import Family, Nlri
 
-P = TypeVar("P")
-
-Step = tuple[Family, P | None, list[Nlri]]
-"""Prefixes that are announced with a path, or withdrawn (None)."""
-
 CACHED_BLOCKS = 16384
 """Blocks a generation of the cache holds; there are two."""
 
@@ -42,33 +37,12 @@ _V4 = Family.IPV4
 _V6 = Family.IPV6
 
 
-@dataclass(slots=True)
-class Decoded(Generic[P]):
-    """What a run of UPDATEs says.
-
-    ``steps`` in the order of arrival: apply them in order. ``end_of_rib`` lists the families whose initial
-    table is complete after these steps (RFC 4724 §2). ``problems`` counts the errors that cost attributes
-    or routes but not the session (RFC 7606); an error that only cost an attribute is told when its block is
-    first seen. ``refused`` names the prefixes that an error turned into withdrawals; they are in ``steps``
-    as withdrawn, too.
-    """
-
-    steps: list[Step[P]] = field(default_factory=list)
-    end_of_rib: list[Family] = field(default_factory=list)
-    problems: dict[UpdateProblem, int] = field(default_factory=dict)
-    refused: list[tuple[Family, list[Nlri], UpdateProblem]] = field(default_factory=list)
-
-    def note(self, problem: UpdateProblem) -> None:
-        """Count one problem."""
-        self.problems[problem] = self.problems.get(problem, 0) + 1
-
-
 class UpdateDecoder(Generic[P]):
     """Reads the UPDATE bodies of one session (without the 19 octets of header).
 
     ``internal``: the peer is in our own AS. ``make`` turns a family and the attributes of a distinct block
-    into the object that stands for it in the steps; it must not return None. In families with add-path (RFC 7911)
-    the steps hold path identifier and prefix in one. Equal blocks give the
+    into the object that stands for it in the result; it must not return None. In families with add-path (RFC 7911)
+    path identifier and prefix are one. Equal blocks give the
     identical object as long as the cache remembers them: it holds at most two generations of
     ``cached_blocks``.
     """
@@ -112,7 +86,7 @@ class UpdateDecoder(Generic[P]):
         return self.decode_run((body,))
 
     def decode_run(self, bodies: Iterable[bytes]) -> Decoded[P]:
-        """What a run of UPDATEs says; neighbours that announce one prefix each with the same path are one step.
+        """What a run of UPDATEs says.
 
         Raises:
             UpdateError: the session must be reset; nothing of the run counts, for the session's routes go with it.
@@ -121,14 +95,19 @@ class UpdateDecoder(Generic[P]):
         if self._add_path:
             for body in bodies:
                 self._update(body, out)
-            return out
-        steps = out.steps
+        else:
+            self._quickly(bodies, out)
+        out.close()
+        return out
+
+    def _quickly(self, bodies: Iterable[bytes], out: Decoded[P]) -> None:
+        """Bodies without path identifiers: nearly every UPDATE costs a few look-ups, the rest go the long way."""
         known = self._young.get
-        sizes, unused, family = IPV4_SIZE, UNUSED, _V4
-        last: P | None = None
-        nlris: list[Nlri] = []
+        sizes, unused = IPV4_SIZE, UNUSED
+        _, paths, nlris = out.rows[_V4]
+        add_path, add_nlri = paths.append, nlris.append
         for body in bodies:
-            # Nearly every UPDATE there is: nothing withdrawn, one block, IPv4 prefixes, often just one.
+            # Nothing withdrawn, one block, IPv4 prefixes, often just one.
             if body[:2] == b"\0\0" and len(body) > 4:
                 end = 4 + (body[2] << 8 | body[3])
                 nlri = body[end:]
@@ -140,24 +119,17 @@ class UpdateDecoder(Generic[P]):
                         known = self._young.get
                     if path is not None:
                         bits = nlri[0]
-                        if len(nlri) != sizes[bits] or nlri[-1] & unused[bits]:
-                            last = None
-                            steps.append((family, path, read_nlri(family, nlri)))
-                        elif path is last:
-                            nlris.append(nlri)
+                        if len(nlri) == sizes[bits] and not nlri[-1] & unused[bits]:
+                            add_path(path)
+                            add_nlri(nlri)
                         else:
-                            last = path
-                            nlris = [nlri]
-                            steps.append((family, path, nlris))
+                            out.announce(_V4, path, read_nlri(_V4, nlri))
                         continue
                 elif len(body) == end and self._multiprotocol(body[4:], out):
-                    last = None
                     known = self._young.get
                     continue
-            last = None
             self._update(body, out)
             known = self._young.get
-        return out
 
     def _nlri(self, family: Family, field: bytes) -> list[Nlri]:
         """The prefixes of a field; with their path identifiers before them where the session has them."""
@@ -215,14 +187,14 @@ class UpdateDecoder(Generic[P]):
             out.note(not_negotiated("NLRI", "ipv4 unicast"))
             withdrawn, announced = [], []
         if withdrawn:
-            out.steps.append((_V4, None, withdrawn))
+            out.withdraw(_V4, withdrawn)
         path = None
         if announced:
             path = self._recall(block)
             if path is None:
                 path = self._learn(block)
         if path is not None:
-            out.steps.append((_V4, path, announced))
+            out.announce(_V4, path, announced)
         elif announced or (block and not self._multiprotocol(block, out)):
             self._block(block, announced, bool(announced_field), out)
 
@@ -239,7 +211,7 @@ class UpdateDecoder(Generic[P]):
                 return False
         if nlri:
             family = _V6 if head[1] == 2 else _V4
-            out.steps.append((family, path, self._nlri(family, nlri)))
+            out.announce(family, path, self._nlri(family, nlri))
         return True
 
     def _learn_multiprotocol(self, head: bytes, rest: bytes) -> P | None:
@@ -280,7 +252,7 @@ class UpdateDecoder(Generic[P]):
         if family is None or family not in self._families:
             out.note(not_negotiated(Code.MP_UNREACH_NLRI.name, family_text(value)))
         elif nlri:
-            out.steps.append((family, None, self._nlri(family, nlri)))
+            out.withdraw(family, self._nlri(family, nlri))
         elif alone:
             out.end_of_rib.append(family)
 
@@ -315,14 +287,14 @@ class UpdateDecoder(Generic[P]):
         worst = max(problems, key=lambda p: p.action, default=None)
         if worst is not None and worst.action >= Action.WITHDRAW:
             if nlris:
-                out.steps.append((family, None, nlris))
+                out.withdraw(family, nlris)
                 out.refused.append((family, nlris, worst))
             return
         path = self._make(family, attributes)
         if key is not None:
             self._remember(key, path)
         if nlris:
-            out.steps.append((family, path, nlris))
+            out.announce(family, path, nlris)
 
     def _nothing_reachable(self, parts: Split, out: Decoded[P]) -> None:
         """Attributes without routes: an error among them may have hidden the routes (RFC 7606 §5.2).

@@ -9,6 +9,8 @@ from kroute.model.net import address_of
 from kroute.model.reason import Reason, Why
 
 _IPV4_SIZE, _IPV6_SIZE = 4, 16
+_HOST = bytes(0 < octet < 224 and octet != 127 for octet in range(256))
+"""First octets that an IPv4 host's address may have: not unspecified, loopback, multicast or class E (RFC 6890)."""
 _UNSPECIFIED6, _LOOPBACK6 = bytes(16), bytes(15) + b"\1"
 
 
@@ -46,6 +48,7 @@ def import_refusal(
 
 
 def _nexthop_refusal(nexthop: bytes, me: Self) -> Reason | None:
+    # Asked of bytes, since it is asked of every path.
     if nexthop in me.addresses:
         return Reason(
             Why.OWN_NEXTHOP,
@@ -55,10 +58,11 @@ def _nexthop_refusal(nexthop: bytes, me: Self) -> Reason | None:
 
 
 def _no_host(nexthop: bytes) -> Reason | None:
-    """Unspecified, loopback, multicast and class E (RFC 6890); asked of bytes, since it is asked of every path."""
+    """Unspecified, loopback, multicast and class E (RFC 6890)."""
     if len(nexthop) == _IPV4_SIZE:
-        first = nexthop[0]
-        bad = first in (0, 127) or first >= 224
+        if _HOST[nexthop[0]]:
+            return None
+        bad = True
     elif len(nexthop) == _IPV6_SIZE:
         bad = nexthop[0] == 0xFF or nexthop in (_UNSPECIFIED6, _LOOPBACK6)
     else:
