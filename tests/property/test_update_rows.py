@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from kroute.codec.bgp import Row, UpdateDecoder
+from kroute.codec.bgp.alike import cut_alike
 from kroute.codec.config import parse_config
 from kroute.drivers.speaker import Down, Updates
 from kroute.model.bgp import Attributes, Peer, PeerKind
@@ -82,8 +83,35 @@ BOTH_AT_ONCE = st.builds(
     _some(V4),
     _some(V4),
 )
+HOPS = [packed("192.0.2.2"), packed("192.0.2.3"), packed("198.51.100.1")]
+ALIKE = [
+    body(attributes=ORIGIN + AS_PATH + attribute(3, hop), announced=nlri)
+    for hop in HOPS
+    for nlri in ROUTES[V4]
+    if len(nlri) == 3
+]
+"""Bodies of one length, with one prefix each."""
+IMPOSTORS = [
+    body(attributes=BLOCKS[0], announced=b"\x0f\x0a\x01"),  # an unused bit is set
+    body(attributes=BLOCKS[0], announced=b"\x08\x0a\x00"),  # two prefixes
+    body(attributes=ORIGIN + AS_PATH + attribute(3, bytes(4)), announced=ROUTES[V4][1]),  # no host
+    body(
+        attributes=ORIGIN + attribute(2, b"") + attribute(3, HOPS[0]),
+        announced=b"".join(ROUTES[V4][2:5]),
+    ),
+]
+"""Bodies that are as long."""
+STRETCH = st.builds(
+    lambda alike, odd, place: alike[:place] + odd + alike[place:],
+    st.lists(st.sampled_from(ALIKE), min_size=8, max_size=30),
+    st.lists(st.sampled_from(IMPOSTORS), max_size=2),
+    st.integers(0, 30),
+)
 BODIES = st.one_of(V4_TOLD, V4_TOLD, V4_TOLD, V6_TOLD, GONE, BOTH_AT_ONCE)
-RUNS = st.lists(st.lists(BODIES, min_size=1, max_size=24), min_size=1, max_size=4)
+RUN = st.lists(st.one_of(st.lists(BODIES, max_size=24), STRETCH), min_size=1, max_size=3).map(
+    lambda parts: [data for part in parts for data in part]
+)
+RUNS = st.lists(RUN, min_size=1, max_size=4)
 
 
 @st.composite
@@ -173,7 +201,7 @@ def test_rows_end_where_prefix_by_prefix_does(
         assert picture(quick, of) == picture(plain, of)
 
 
-@given(run=st.lists(BODIES, max_size=40))
+@given(run=RUN)
 @settings(max_examples=300, deadline=None)
 def test_the_parts_of_a_run_hold_its_prefixes_in_their_order(run: list[bytes]) -> None:
     of = peer(2)
@@ -206,3 +234,8 @@ def test_announcements_behind_one_another_are_one_part_unless_they_are_many(
     parts = reader.decode_run(run).parts
     rows = [isinstance(part, Row) or (part[1] is not None and len(part[2]) < 8) for part in parts]
     assert not any(one and two for one, two in pairwise(rows))
+
+
+def test_impostors_are_as_long_as_the_others() -> None:
+    assert {len(data) for data in ALIKE + IMPOSTORS} == {len(ALIKE[0])}
+    assert cut_alike(ALIKE) is not None

@@ -86,8 +86,22 @@ def test_bodies_lie_behind_the_headers_of_a_run() -> None:
 
 
 @pytest.mark.parametrize(
+    "sizes", [(30,) * 400, (30, 30, 286, 286, 30), (0, 0, 256, 256), (7, 7, 8)]
+)
+def test_neighbours_of_one_length_are_cut_like_any_others(sizes: tuple[int, ...]) -> None:
+    found = [bytes((place % 256,)) * size for place, size in enumerate(sizes)]
+    assert bodies(b"".join(map(update, found))) == found
+
+
+@pytest.mark.parametrize(
     "run",
-    [b"\xff" * 10, update(b"one")[:-1], MARKER + b"\0\x12\x02" + b"x", update(b"a") + b"\xff"],
+    [
+        b"\xff" * 10,
+        update(b"one")[:-1],
+        MARKER + b"\0\x12\x02" + b"x",
+        update(b"a") + b"\xff",
+        (update(b"one") * 5)[:-1],
+    ],
 )
 def test_a_broken_run_is_refused(run: bytes) -> None:
     with pytest.raises(FrameError):

@@ -312,10 +312,10 @@ class Road:
     def _on_up(self, name: PeerName, state: PeerState, negotiated: Negotiated, now: float) -> None:
         lane = self._lanes[name]
         self.routing.session_up(name, negotiated, now)
-        adj_in = state.adj_in
+        adj_in, rib_judge = state.adj_in, self.routing.rib.judge
 
         def judge(_family: Family, attributes: Attributes) -> Path:
-            return self.routing.rib.judge(adj_in, attributes)
+            return rib_judge(adj_in, attributes)
 
         lane.decoder = UpdateDecoder(negotiated, internal=state.peer.internal, make=judge)
         log.info(

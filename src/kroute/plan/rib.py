@@ -34,6 +34,7 @@ from kroute.plan.review import Review
 BULK = 8
 """Prefixes told at once from which on it pays to look whether all of them are new, and then to take them as one."""
 
+
 class Decided(NamedTuple):
     """What :meth:`Rib.decide` found in one family."""
 
@@ -185,15 +186,15 @@ class Rib:
         """Prefixes that are known already or still find room; the others are counted and dropped."""
         table = rib.tables[family]
         room = rib.limit - len(table)
-        kept = []
-        for nlri in dict.fromkeys(nlris):
-            if nlri not in table:
+        kept: dict[Nlri, None] = {}
+        for nlri in nlris:
+            if nlri not in table and nlri not in kept:
                 if room <= 0:
                     rib.over[family] = rib.over.get(family, 0) + 1
                     continue
                 room -= 1
-            kept.append(nlri)
-        return kept
+            kept[nlri] = None
+        return list(kept)
 
     def _settle(self, path: Path) -> None:
         """Ask the import policy and the resolver about a path."""

@@ -32,11 +32,10 @@ def import_refusal(
     """
     if peer is None:
         return _nexthop_refusal(attributes.nexthop if nexthop is None else nexthop, me)
+    asn = peer.local_asn
     for segment in attributes.as_path:
-        if peer.local_asn in segment.asns:
-            return Reason(
-                Why.AS_PATH_LOOP, f"our AS {peer.local_asn} is in its AS path (RFC 4271 §9.1.2)"
-            )
+        if asn in segment.asns:
+            return Reason(Why.AS_PATH_LOOP, f"our AS {asn} is in its AS path (RFC 4271 §9.1.2)")
     if attributes.originator_id == me.router_id:
         return Reason(
             Why.ORIGINATOR_LOOP,
