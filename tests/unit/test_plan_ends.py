@@ -312,6 +312,24 @@ def test_a_mesh_of_nodes_of_different_ases_gets_a_clear_answer():
         assert [p for p in other.problems if p.field == "as" and p.object == "node/n1"] == []
 
 
+def test_an_external_peer_that_is_a_node_of_our_as_is_the_topologys():
+    nodes = {
+        f"n{i}": replace(node(i), labels={"as": asn}) for i, asn in ((1, "64701"), (2, "64702"))
+    }
+    there = nodes["n2"].addresses[0]
+    other = PeerConfig(name="n2", asn=RemoteAs.EXTERNAL, address=there)
+    config = Config(bgp=Bgp(asn_label="as"), peering=Peering(peers=(other,)))
+    seen = Observed(me="n1", config=config, nodes=nodes, listed=True)
+    assert set(plan(seen).peers) == {"peer/n2"}
+    moved = replace(nodes["n2"], labels={"as": "64701"})
+    wanted = plan(replace(seen, nodes={**nodes, "n2": moved}))
+    assert set(wanted.peers) == {"node/n2"}
+    assert not [p for p in wanted.problems if p.object in ("peer/n2", "node/n2")]
+    told = replace(other, asn=64702)
+    known = replace(config, peering=Peering(peers=(told,)))
+    assert set(plan(replace(seen, config=known)).peers) == {"peer/n2"}
+
+
 @pytest.mark.parametrize(
     ("wanted", "told", "taken"),
     [

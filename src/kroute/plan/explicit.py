@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kroute.model.bgp import Asn, Initiate, Peer, PeerKind, PeerName
+from kroute.model.bgp import ANY_ASN, Asn, Initiate, Peer, PeerKind, PeerName
 from kroute.model.config_peering import PeerConfig
-from kroute.model.net import Family, family_of
+from kroute.model.net import Address, Family, family_of
 from kroute.model.node import Node
 from kroute.model.peering import effective_peers
 from kroute.model.problem import Problem, Severity
-from kroute.plan.asn import local_asn, remote_asn
+from kroute.plan.asn import local_asn, node_asn, remote_asn
 from kroute.plan.ends import Ends, ends, interfaces_to_discover
 from kroute.plan.selector import bears, selects
 from kroute.plan.session_keys import not_available, session_parameters
@@ -39,7 +39,10 @@ def peers(view: View) -> Iterator[Peer | Problem]:
             yield refusal
             continue
         for found in ends(view, wanted):
-            yield found if isinstance(found, Problem) else _peer(view, wanted, found, theirs, ours)
+            if isinstance(found, Problem):
+                yield found
+            elif theirs != ANY_ASN or not _is_node_of(view, found.remote, ours):
+                yield _peer(view, wanted, found, theirs, ours)
 
 
 def unnumbered(view: View) -> frozenset[str]:
@@ -64,6 +67,14 @@ def _meant(view: View) -> Iterator[PeerConfig]:
             and bears(wanted.node_annotation, view.me)
         ):
             yield wanted
+
+
+def _is_node_of(view: View, address: Address, asn: Asn) -> bool:
+    """Whether an address is that of a node of an AS. An external peer that is one of ours is none: labels change, and
+    then the topology leads to it.
+    """
+    found = (node for node in view.nodes.values() if address in node.addresses)
+    return any(node_asn(view.config.bgp, node) == asn for node in found)
 
 
 def _peer(view: View, wanted: PeerConfig, found: Ends, asn: Asn, ours: Asn) -> Peer:
