@@ -202,7 +202,7 @@ def test_a_peer_over_its_limit_is_an_error():
     memory.up(small)
     memory.learn(small, attributes(), "10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24")
     assert problems(memory) == [
-        "error node/n2 maxPrefixes: announced 2 prefixes over its limit of 1; they are ignored"
+        "error node/n2 maxPrefixes: announced 2 prefixes over its limit of 1, which we ignore"
     ]
 
 

@@ -92,7 +92,7 @@ def test_who_exceeds_it_is_held_there_unless_told_otherwise(street: Street) -> N
     assert state(street, N2).established
     assert len(street.kernel()) == 4
     assert (
-        "2 prefixes over its limit of 4; they are ignored"
+        "2 prefixes over its limit of 4, which we ignore"
         in problems(street)[f"{N2.name} maxPrefixes"]
     )
 
@@ -114,6 +114,8 @@ def test_a_session_that_exceeds_it_is_closed_and_returns_when_its_time_is_over(
     assert len(street.speaker.sessions) == 1
     street.now += 2
     street.road.resume()
+    assert state(street, N2).state is SessionState.CONNECT
+    assert list(problems(street)) == [f"{N2.name} session"], "nothing is ignored without a session"
     street.up(replace(N2))
     street.happens(street.announces(N2, attributes(), NETS[0]))
     assert street.kernel() == {n(NETS[0])}

@@ -199,6 +199,7 @@ class Road:
             lane = self._lanes[name] = Lane(self._last_index, parameters)
             self._names[lane.index] = name
             self._speaker.add(lane.index, parameters)
+            self.routing.session_opened(name)
             log.info(
                 "peer added peer=%s address=%s asn=%d", name, parameters.address, parameters.asn
             )

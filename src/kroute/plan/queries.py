@@ -243,7 +243,8 @@ def _limit_problems(state: PeerState, now: float) -> Iterable[Problem]:
         yield Problem(object=name, field="maxPrefixes", reason=words, severity=Severity.ERROR)
         return
     if over:
-        words = f"announced {over} prefixes over its limit of {limit}; they are ignored"
+        excess = "1 prefix" if over == 1 else f"{over} prefixes"
+        words = f"announced {excess} over its limit of {limit}, which we ignore"
         yield Problem(object=name, field="maxPrefixes", reason=words, severity=Severity.ERROR)
         return
     for family, table in adj_in.tables.items():

@@ -231,6 +231,12 @@ class Routing:
                 state.since, state.down_at, state.flaps = now, now, state.flaps + 1
                 self._mark_stale(state, tuple(Family), now + OWN_RESTART_STALE)
 
+    def session_opened(self, name: PeerName) -> None:
+        """We want a session now: it connects, and what an earlier one told beyond its limit is forgotten."""
+        if (state := self.peers.get(name)) is not None and not state.established:
+            state.state = SessionState.CONNECT
+            state.adj_in.over.clear()
+
     def session_replaced(self, name: PeerName, now: float) -> None:
         """We reset a session ourselves because its parameters changed: its paths stay until it is back."""
         state = self.peers.get(name)
