@@ -136,6 +136,22 @@ async def test_bad_opens_are_refused_in_words(net: Net, side: Side) -> None:
     assert not side.of(Up)
 
 
+async def test_an_open_that_comes_once_more_is_passed_over(net: Net, side: Side) -> None:
+    """RFC 4271 §8.2.2: in OpenConfirm a valid OPEN is a matter of collisions only. OpenBGPD 7.7 repeats its own."""
+    peer = net.peer()
+    side.speaker.set_peers({1: parameters(HERE, THERE, connect_retry=0.3)})
+    first, other = peer.open_message(), peer.open_message(router_id="9.9.9.8")
+    for opens in (first + other, first * 3):
+        await asyncio.to_thread(peer.accept)
+        peer.send(opens + message(KEEPALIVE))
+        assert (await asyncio.to_thread(peer.read_until, NOTIFICATION))[:2] == b"\x05\x02"
+    assert not side.of(Up)
+    await asyncio.to_thread(peer.accept)
+    peer.send(first * 2 + message(KEEPALIVE) + update("203.0.113.0/24", THERE, 65001))
+    await side.up(1)
+    await until(lambda: side.bodies(1) == [update_body("203.0.113.0/24", THERE, 65001)])
+
+
 async def test_opens_of_any_bytes_never_end_the_speaker(net: Net, side: Side) -> None:
     peer, good = net.peer(), net.peer(OTHER)
     side.speaker.set_peers(

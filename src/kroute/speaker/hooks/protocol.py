@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
-from exabgp.bgp.message import Notify
+from exabgp.bgp.message import NOP, KeepAlive, Notify, Open
 from exabgp.bgp.message.open.capability import Capabilities, Capability
 from exabgp.bgp.message.open.capability.graceful import Graceful
 from exabgp.bgp.message.open.capability.refresh import RouteRefresh
@@ -22,6 +22,7 @@ _UNICAST: Final = 1
 _CODE: Final = Capability.CODE
 _AS_TRANS: Final = 23456
 _OPEN_ERROR, _BAD_PEER_AS = 2, 2
+_FSM_ERROR, _IN_OPENCONFIRM = 5, 2
 
 
 class Offer(Capabilities):  # type: ignore[misc]
@@ -100,6 +101,30 @@ class Protocol(StockProtocol):  # type: ignore[misc]
         if not families(self.negotiated, self.neighbor):
             raise Notify(2, 7, _wanted(self.neighbor))
 
+    def read_keepalive(self) -> Iterator[Any]:
+        """Wait for the KEEPALIVE that answers our OPEN; yields what is read until then, and it.
+
+        An OPEN that comes once more is passed over: RFC 4271 §8.2.2 asks for no more than the detection of collisions
+        then, and OpenBGPD 7.7 repeats its own on the connection after one that was lost while it opened.
+
+        Raises:
+            Notify: something else came.
+        """
+        message = yield from self._next()
+        if _repeats(message, self.negotiated.received_open):
+            message = yield from self._next()
+        if message.TYPE != KeepAlive.TYPE:
+            raise Notify(_FSM_ERROR, _IN_OPENCONFIRM)
+        yield message
+
+    def _next(self) -> Generator[Any, None, Any]:
+        """The next message; yields ExaBGP's NOP while there is none."""
+        for message in self.read_message():
+            if message.TYPE != NOP.TYPE:
+                return message
+            yield message
+        raise Notify(_FSM_ERROR, _IN_OPENCONFIRM)
+
     def pace(self, keepalive: int | None) -> None:
         """Send KEEPALIVEs at this interval from now on; None for a third of the hold time."""
         interval = Interval(self.negotiated.holdtime)
@@ -107,6 +132,17 @@ class Protocol(StockProtocol):  # type: ignore[misc]
         self.negotiated.holdtime = interval
         if self.keepalives is not None:
             self.keepalives.send_timer.keepalive = interval.keepalive()
+
+
+def _repeats(message: Any, opened: Any) -> bool:
+    """Whether a message is the OPEN that the peer has sent before."""
+    if message.TYPE != Open.TYPE:
+        return False
+    one, other = (
+        (int(m.asn), int(m.hold_time), str(m.router_id), str(m.capabilities))
+        for m in (message, opened)
+    )
+    return one == other
 
 
 def _check_as_numbers(opened: Any) -> None:
