@@ -119,43 +119,6 @@ def test_routes_of_both_families_go_both_ways_and_are_withdrawn(
     assert all(p["flaps"] == 0 and p["faults"] == 0 for p in node.ask("peers"))
 
 
-@pytest.mark.parametrize("program", ["bird", "frr"])
-def test_ipv4_travels_with_ipv6_next_hops_over_an_ipv6_session(site: Site, program: str) -> None:
-    where = site.host("p", 2)
-    router: Router
-    if program == "bird":
-        text = bird_session("k", P6, 65001, K6, CLUSTER, ipv4="extended next hop on;", ipv6="")
-        router = Bird(where, site.folder / "bird", P4, text)
-    else:
-        lines = frr_session(K6, CLUSTER, "ipv4", "ipv6", more=("capability extended-nexthop",))
-        router = Frr(where, site.folder / "frr", 65001, P6, lines)
-    node = kroute(site, peer("p0", 65001, P6, families=["ipv4", "ipv6"]))
-    node.established("peer/p0")
-    learns(router, POD4, next_hop=K6)
-    learns(router, POD6, next_hop=K6)
-    router.announce(NET4)
-    router.announce(NET6)
-    node.has(NET4, NET6)
-    assert node.kernel() == {NET4: {P6}, NET6: {P6}}
-    wait_for(lambda: POD4 in kernel_routes(where, "bgp" if program == "frr" else "bird"), what=POD4)
-    assert kernel_routes(where, "bgp" if program == "frr" else "bird")[POD4] == {K6}
-
-
-def test_md5_and_gtsm_guard_a_session_and_a_wrong_key_keeps_it_down(site: Site) -> None:
-    guards = 'password "s3cret"; ttl security on;'
-    text = bird_session("k", P4, 65001, K4, CLUSTER, more=guards)
-    Bird(site.host("p", 2), site.folder / "bird", P4, text)
-    key = site.folder / "key"
-    key.write_text("wrong\n")
-    node = kroute(site, peer("p0", 65001, ttlSecurity=1, passwordFile=str(key)))
-    wait_for(
-        lambda: "timed out" in node.peer("peer/p0")["reason"], 15, "the wrong key to be noticed"
-    )
-    key.write_text("s3cret\n")
-    node.established("peer/p0")
-    assert "s3cret" not in node.words() + str(node.ask("config"))
-
-
 def test_a_missing_key_keeps_the_session_down_until_the_file_is_there(site: Site) -> None:
     text = bird_session("k", P4, 65001, K4, CLUSTER, more='password "s3cret";')
     Bird(site.host("p", 2), site.folder / "bird", P4, text)

@@ -284,7 +284,7 @@ def _frr_with_paths(site: Site, where: Namespace) -> Frr:
     return Frr(where, site.folder / "frr", OTHER, P4, lines)
 
 
-@pytest.mark.parametrize("start", [_bird_with_paths, _frr_with_paths])
+@pytest.mark.parametrize("start", [_bird_with_paths, _frr_with_paths], ids=["bird", "frr"])
 def test_all_paths_that_a_router_knows_share_the_traffic(site: Site, start: Any) -> None:
     start(site, site.host("p", 2))
     uplinks = {}

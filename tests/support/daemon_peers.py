@@ -257,7 +257,7 @@ class Gobgp(_Program):
         """Start; returns when its command gets an answer."""
         options = ("--api-hosts", "127.0.0.1:50051", "--pprof-disable")
         self._spawn("gobgpd", "-f", str(self.folder / "gobgpd.toml"), *options)
-        wait_for(lambda: self._ask("neighbor"), what="GoBGP to answer")
+        wait_for(lambda: self._ask("neighbor") is not None, what="GoBGP to answer")
 
     def _ask(self, *words: str) -> Any:
         try:
