@@ -2,7 +2,8 @@
 
 WAL, with a schema version. Writers that come together share one transaction: the first becomes the leader and writes
 for all. An acknowledged attachment is synced to disk; intents and removals need only survive the daemon, since after
-a power cut neither namespaces nor interfaces exist and the record is recognised by its boot id.
+a power cut neither namespaces nor interfaces exist and the record is recognised by its boot id. So SQLite does not
+sync (``synchronous=NORMAL``); who needs it syncs the log afterwards, again one for all who wait, while others write.
 
 Reading never touches the disk: the records are few and live in memory as well.
 """
@@ -10,6 +11,7 @@ Reading never touches the disk: the records are few and live in memory as well.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -38,10 +40,11 @@ _Statement = tuple[str, tuple[str, ...]]
 class _Write:
     """One caller's statements, and what became of them."""
 
-    def __init__(self, statements: Sequence[_Statement], *, synced: bool) -> None:
+    def __init__(self, statements: Sequence[_Statement]) -> None:
         self.statements = statements
-        self.synced = synced
         self.done = False
+        self.number = 0
+        """Of its commit; 0 while there is none."""
         self.error: sqlite3.Error | None = None
 
 
@@ -64,6 +67,9 @@ class Store:
         self._pending: list[_Write] = []
         self._mutex = threading.Lock()
         self._leader = threading.Lock()
+        self._syncing = threading.Lock()
+        self._committed = self._synced = 0
+        """Numbers of the last commit, and of the last that is on disk."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open_or_replace()
@@ -118,7 +124,7 @@ class Store:
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, statements: Sequence[_Statement], synced: bool) -> None:
-        mine = _Write(statements, synced=synced)
+        mine = _Write(statements)
         with self._mutex:
             self._pending.append(mine)
         with self._leader:
@@ -126,32 +132,52 @@ class Store:
                 with self._mutex:
                     batch, self._pending = self._pending, []
                 self._commit(batch)
-        if mine.error is not None:
+        error: Exception | None = mine.error
+        if synced and error is None:
+            error = self._sync(mine.number)
+        if error is not None:
             raise KniError(
                 Refusal.UNAVAILABLE,
-                f"{self.path}: {mine.error}; nothing is attached or detached until it can be written",
-            ) from mine.error
+                f"{self.path}: {error}; nothing is attached or detached until it can be written",
+            ) from error
 
     def _commit(self, batch: list[_Write]) -> None:
         error: sqlite3.Error | None = None
         try:
-            level = "FULL" if any(w.synced for w in batch) else "NORMAL"
-            self._db.execute(f"PRAGMA synchronous = {level}")
             self._db.execute("BEGIN IMMEDIATE")
             for write in batch:
                 for statement, values in write.statements:
                     self._db.execute(statement, values)
             self._db.execute("COMMIT")
+            self._committed += 1
         except sqlite3.Error as caught:
             error = caught
             with suppress(sqlite3.Error):  # a commit that failed may have ended the transaction
                 self._db.execute("ROLLBACK")
-            log.error("%s cannot be written: %s", self.path, caught)
+        self._judge(error)
+        for write in batch:
+            write.done, write.number, write.error = True, self._committed, error
+
+    def _sync(self, number: int) -> OSError | None:
+        """Wait until the log is on disk up to this commit; why it is not, if it cannot be."""
+        with self._syncing:
+            if self._synced >= number:
+                return None
+            upto = self._committed
+            try:
+                _sync_file(f"{self.path}-wal")
+            except OSError as error:
+                self._judge(error)
+                return error
+            self._synced = upto
+            return None
+
+    def _judge(self, error: Exception | None) -> None:
+        if error is not None:
+            log.error("%s cannot be written: %s", self.path, error)
         self.fault = (
             f"the store of attachments {self.path} cannot be written: {error}" if error else ""
         )
-        for write in batch:
-            write.done, write.error = True, error
 
     # --- opening ------------------------------------------------------------------------------------------
 
@@ -177,6 +203,7 @@ class Store:
         try:
             self.path.chmod(0o600)
             db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
             self._migrate(db)
             _check(db)
             for (text,) in db.execute("SELECT record FROM attachments"):
@@ -185,6 +212,7 @@ class Store:
             for (text,) in db.execute("SELECT record FROM domains"):
                 domain = record.read_domain(text)
                 self.domains[domain.path] = domain
+            _sync_file(str(self.path.parent))  # the names of file and log
         except BaseException:
             db.close()
             raise
@@ -198,6 +226,15 @@ class Store:
             )
         if found < VERSION:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _sync_file(path: str) -> None:
+    """Put on disk what has been written to a file or folder, by whichever descriptor."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)
 
 
 def _check(db: sqlite3.Connection) -> None:
