@@ -17,7 +17,7 @@ from typing import NamedTuple
 from kroute.model.errors import KrouteError
 from kroute.model.net import Family
 
-AF_UNSPEC = 0
+AF_UNSPEC, AF_BRIDGE = 0, 7
 KERNEL_FAMILY = {Family.IPV4: 2, Family.IPV6: 10}
 """AF_INET and AF_INET6 of linux/socket.h."""
 FAMILY_OF_KERNEL = {number: family for family, number in KERNEL_FAMILY.items()}

@@ -10,6 +10,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from kroute.codec.rtnetlink import (
+    AF_BRIDGE,
     GROUP_IPV4_IFADDR,
     GROUP_IPV4_ROUTE,
     GROUP_IPV6_IFADDR,
@@ -137,9 +138,9 @@ class Monitor:
 
 
 def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
-    """Drops our own echoes, and others' routes that are in other tables or replace nothing.
+    """Drops our own echoes, others' routes that are in other tables or replace nothing, and what bridges tell of ports.
 
-    Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg after it (table 20, protocol 21).
+    Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg (table 20, protocol 21) or ifinfomsg (family 16).
     Loads are big-endian, messages in the machine's order: hence htons.
     """
     word, half, byte = 0x20, 0x28, 0x30
@@ -147,7 +148,14 @@ def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
     low = table if table < 256 else RT_TABLE_COMPAT
     return [
         (word, 0, 0, 12),
-        (equal, 11, 0, htonl(port)),
+        (equal, 18, 0, htonl(port)),
+        (half, 0, 0, 4),
+        (equal, 1, 0, htons(RTM_NEWLINK)),
+        (equal, 0, 4, htons(RTM_DELLINK)),
+        (byte, 0, 0, 16),
+        (equal, 0, 1, AF_BRIDGE),
+        (end, 0, 0, 0),
+        (end, 0, 0, 0xFFFFFFFF),
         (byte, 0, 0, 21),
         (equal, 8, 0, protocol),
         (half, 0, 0, 4),

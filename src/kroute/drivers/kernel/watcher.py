@@ -13,6 +13,7 @@ from socket import htons
 from time import monotonic
 
 from kroute.codec.rtnetlink import (
+    AF_BRIDGE,
     GROUP_IPV4_IFADDR,
     GROUP_IPV4_ROUTE,
     GROUP_IPV6_IFADDR,
@@ -20,7 +21,9 @@ from kroute.codec.rtnetlink import (
     GROUP_LINK,
     NLMSG_DONE,
     NLMSG_ERROR,
+    RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_NEWLINK,
     RTM_NEWROUTE,
     MalformedMessage,
     Message,
@@ -256,7 +259,8 @@ def _tell_failure(loading: asyncio.Task[None]) -> None:
 
 
 def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:
-    """Drops route events of other tables and of our protocols; offsets as in nlmsghdr and rtmsg."""
+    """Drops route events of other tables and of our protocols, and what bridges tell of their ports, which are links
+    of their own; offsets as in nlmsghdr, rtmsg and ifinfomsg."""
     half, byte, equal, end = 0x28, 0x30, 0x15, 0x06
     low = table if table < 256 else RT_TABLE_COMPAT
     keep, drop = (end, 0, 0, 0xFFFFFFFF), (end, 0, 0, 0)
@@ -264,6 +268,11 @@ def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:
     protocols = [(equal, count - index, 0, number) for index, number in enumerate(ours)]
     return [
         (half, 0, 0, 4),
+        (equal, 1, 0, htons(RTM_NEWLINK)),
+        (equal, 0, 3, htons(RTM_DELLINK)),
+        (byte, 0, 0, 16),
+        (equal, 0, 3, AF_BRIDGE),
+        drop,
         (equal, 2, 0, htons(RTM_NEWROUTE)),
         (equal, 1, 0, htons(RTM_DELROUTE)),
         keep,
