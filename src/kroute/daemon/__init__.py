@@ -167,12 +167,12 @@ class Daemon:
         if self.fib is not None:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
         await self.watcher.start()
+        if self.config.kni.enabled:  # kubelets are waiting; the speaker's process will take its share of the machine
+            tasks.append(group.create_task(self._serve_kni(), name="kni"))
         await self.speaker.start()
         tasks.append(group.create_task(self._following.run(), name="inventory"))
         if (writer := writer_of(self)) is not None:
             tasks.append(group.create_task(writer.run(), name="events"))
-        if self.config.kni.enabled:
-            tasks.append(group.create_task(self._serve_kni(), name="kni"))
         # What lives for ever is not looked at again by the garbage collector: full collections would stall the loop.
         gc.collect()
         gc.freeze()

@@ -27,6 +27,8 @@ from kroute.plan import kni as plan
 log = logging.getLogger(__name__)
 
 FILE = "kni.sqlite"
+_FIRST_COLLECTION = 1.0
+"""Seconds from serving to the first garbage collection: kubelets that waited for us come first."""
 _FORCED = {
     KniLayout.AUTO: None,
     KniLayout.V005: Generation.V005,
@@ -135,6 +137,8 @@ class KniRuntime:
         return found
 
     def _collect_for_ever(self) -> None:
+        if self._stopped.wait(_FIRST_COLLECTION):
+            return
         while True:
             try:
                 self.collect(False)
