@@ -167,7 +167,7 @@ class Daemon:
         if self.fib is not None:
             tasks.append(group.create_task(self.fib.run(), name="fib"))
         await self.watcher.start()
-        if self.config.kni.enabled:  # kubelets are waiting; the speaker's process will take its share of the machine
+        if self.config.kni.enabled:  # before the speaker's process takes its share of the machine
             tasks.append(group.create_task(self._serve_kni(), name="kni"))
         await self.speaker.start()
         tasks.append(group.create_task(self._following.run(), name="inventory"))
