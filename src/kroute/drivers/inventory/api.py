@@ -210,13 +210,14 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _event(line: bytes) -> tuple[str, dict[str, Any]]:
+    """One event. What is none is not quoted: it may be a piece of a Secret."""
     try:
         event = json.loads(line)
         kind, thing = event["type"], event["object"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ApiError(0, f"the watch sent what is no event: {line[:80]!r}") from error
+        raise ApiError(0, f"the watch sent {len(line)} octets that are no event") from error
     if not isinstance(thing, dict) or not isinstance(kind, str):
-        raise ApiError(0, f"the watch sent an event without an object: {line[:80]!r}")
+        raise ApiError(0, f"the watch sent {len(line)} octets that are an event without an object")
     if kind == "ERROR":
         code = thing.get("code")
         text = f"{thing.get('reason')}: {thing.get('message')}"
