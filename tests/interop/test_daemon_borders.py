@@ -189,6 +189,7 @@ def test_metrics_are_pairs_that_agree_when_all_is_well(site: Site) -> None:
         assert found[pair[0]] == found[pair[1]] == 1
     assert found["kroute_ready", ""] == found["kroute_fib_synced", ""] == 1
     assert found["kroute_session_up", "node/n2"] == 1
+    assert found["kroute_peer_paths_announced", "node/n2"] == 2
     assert found["kroute_problems", ""] == 0
     two.where.ip("route del 10.244.1.0/24 proto 201")
     two.has("10.244.1.0/24", "fd00:10:244:1::/64")

@@ -27,9 +27,6 @@ from kroute.plan.rib import Decided
 Rivals = Callable[[Family, Nlri], tuple[Path, ...]]
 """Every path known for a prefix (:meth:`kroute.plan.rib.Rib.rivals`)."""
 
-Ranks = dict[tuple[Path, ...], list[Path]]
-"""Equal paths in order, by the rivals that they were found among: prefixes with equal rivals share the search."""
-
 Gone = dict[str, list[bytes]]
 """Entries to withdraw, by source."""
 
@@ -75,6 +72,16 @@ class Entry(NamedTuple):
     heard: Heard
 
 
+class Turn:
+    """What prefixes with equal rivals share while many are looked at: the search, and mostly the whole answer."""
+
+    __slots__ = ("entries", "ranks")
+
+    def __init__(self) -> None:
+        self.ranks: dict[tuple[Path, ...], list[Path]] = {}
+        self.entries: dict[tuple[Path, ...], tuple[Entry, ...]] = {}
+
+
 class AdjRibOutPaths(AdjRibOut):
     """The table of export rules with several paths in some families; others are as in any Adj-RIB-Out.
 
@@ -97,6 +104,8 @@ class AdjRibOutPaths(AdjRibOut):
         self._rivals = rivals
         self._ids = ids
         self._count: Counter[Family] = Counter()
+        self._is_blind = rules.announce is None and rules.wish.policy is None
+        """Whether it never matters which prefix a path is for."""
 
     def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
         """Start from a whole Loc-RIB."""
@@ -104,9 +113,9 @@ class AdjRibOutPaths(AdjRibOut):
         if table is None:
             super().fill(family, loc)
             return
-        ranks: Ranks = {}
+        turn = Turn()
         for nlri in loc:
-            if entries := self._wanted(family, nlri, ranks):
+            if entries := self._wanted(family, nlri, turn):
                 table[nlri] = entries
                 self._account(family, entries, 1)
 
@@ -117,9 +126,9 @@ class AdjRibOutPaths(AdjRibOut):
             return super().follow(family, decided)
         gone: Gone = {}
         news: News = {}
-        ranks: Ranks = {}
+        turn = Turn()
         for nlri in decided.selected:
-            old, new = table.get(nlri, ()), self._wanted(family, nlri, ranks)
+            old, new = table.get(nlri, ()), self._wanted(family, nlri, turn)
             if new == old:
                 continue
             self._account(family, old, -1)
@@ -157,7 +166,7 @@ class AdjRibOutPaths(AdjRibOut):
     def _each(self, family: Family, nlri: Nlri) -> Iterator[tuple[Path, Told]]:
         rivals, equal_only = self._rivals(family, nlri), self._several.select is PathSelect.EQUAL
         equal = list(in_order(rivals, PathSelect.EQUAL))
-        chosen = dict(self._chosen(family, nlri, {}))
+        chosen = dict(self._chosen(family, nlri, self._rivals(family, nlri), Turn()))
         for path in in_order(rivals, PathSelect.ALL):
             told = self.verdict(family, nlri, path)
             if told.attributes is not None and path not in chosen:
@@ -169,27 +178,30 @@ class AdjRibOutPaths(AdjRibOut):
 
     # --- what to tell of a prefix ---------------------------------------------------------------------
 
-    def _wanted(self, family: Family, nlri: Nlri, ranks: Ranks) -> tuple[Entry, ...]:
+    def _wanted(self, family: Family, nlri: Nlri, turn: Turn) -> tuple[Entry, ...]:
         """The entries that a prefix has now."""
-        of = self._ids.of
-        return tuple(
+        rivals, of = self._rivals(family, nlri), self._ids.of
+        if self._is_blind and (known := turn.entries.get(rivals)) is not None:
+            return known
+        found = turn.entries[rivals] = tuple(
             Entry(of(path.source), (attributes, "" if path.is_local else path.source.name))
-            for path, attributes in self._chosen(family, nlri, ranks)
+            for path, attributes in self._chosen(family, nlri, rivals, turn)
         )
+        return found
 
     def _chosen(
-        self, family: Family, nlri: Nlri, ranks: Ranks
+        self, family: Family, nlri: Nlri, rivals: tuple[Path, ...], turn: Turn
     ) -> Iterator[tuple[Path, Attributes]]:
         """The paths that are told, best first: policy is asked first, then as many as are allowed. Of equal paths with
         one next hop the best will do, for they are told so that traffic can be shared.
         """
-        rivals, select = self._rivals(family, nlri), self._several.select
+        select = self._several.select
         if select is PathSelect.ALL:
             ordered: Iterable[Path] = in_order(rivals, select)
-        elif (known := ranks.get(rivals)) is not None:
+        elif (known := turn.ranks.get(rivals)) is not None:
             ordered = known
         else:
-            ordered = ranks[rivals] = list(in_order(rivals, select))
+            ordered = turn.ranks[rivals] = list(in_order(rivals, select))
         hops: set[bytes] = set()
         left = self._several.most
         for path in ordered:
@@ -234,7 +246,7 @@ def _compare(
     nlri: Nlri, old: Iterable[Entry], new: Iterable[Entry], gone: Gone, news: News
 ) -> None:
     """Add to what is to be said how the entries of one prefix have changed."""
-    before, now = dict(old), dict(new)
+    before, now = dict(old) if old else {}, dict(new)
     for path_id, (_, source) in before.items():
         if path_id not in now:
             gone.setdefault(source, []).append(path_id + nlri)
