@@ -4,6 +4,7 @@ messages arrive, no kernel is without a route to any pod for a moment. Messages 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -57,24 +58,42 @@ def settled(topology: str) -> Cluster:
     return cluster
 
 
+def something(cluster: Cluster, data: st.DataObject) -> None:
+    """A message arrives, a session comes up, or time passes at a node."""
+    happens = [
+        *(("deliver", link) for link, wire in cluster.wires.items() if wire),
+        *(("connect", link) for link in cluster.connectable()),
+        *(("tick", (n, "")) for n in cluster.nodes),
+    ]
+    what, (a, b) = data.draw(st.sampled_from(happens))
+    if what == "tick":
+        cluster.wait()
+        cluster.machines[a].tick()
+    else:
+        getattr(cluster, what)(a, b)
+    assert cluster.lacking() == []
+
+
 def some_steps(cluster: Cluster, data: st.DataObject, wanted: Config) -> None:
     """Nodes hear of a configuration one after the other, and anything else happens in between, within the time."""
     for name in data.draw(st.permutations(sorted(cluster.nodes))):
         for _ in range(data.draw(st.integers(0, 8))):
-            happens = [
-                *(("deliver", link) for link, wire in cluster.wires.items() if wire),
-                *(("connect", link) for link in cluster.connectable()),
-                *(("tick", (n, "")) for n in cluster.nodes),
-            ]
-            what, (a, b) = data.draw(st.sampled_from(happens))
-            if what == "tick":
-                cluster.wait()
-                cluster.machines[a].tick()
-            else:
-                getattr(cluster, what)(a, b)
-            assert cluster.lacking() == []
+            something(cluster, data)
         cluster.configure(name, wanted)
         assert cluster.lacking() == []
+
+
+def pass_by(cluster: Cluster, seconds: int) -> None:
+    """Time passes in which nobody connects, but what is said is heard."""
+    for _ in range(seconds):
+        while busy := [link for link, wire in cluster.wires.items() if wire]:
+            for link in busy:
+                cluster.deliver(*link)
+                assert cluster.lacking() == []
+        cluster.now += 1.0
+        for machine in cluster.machines.values():
+            machine.tick()
+            assert cluster.lacking() == []
 
 
 def all_steps(cluster: Cluster) -> None:
@@ -118,3 +137,35 @@ def test_in_the_band_the_mesh_stays_and_reflectors_reflect():
     assert {len(others) for others in cluster.sessions().values()} == {SIZE - 1}
     kinds = {s.peer.kind for m in cluster.machines.values() for s in m.routing.peers.values()}
     assert kinds == {PeerKind.MESH, PeerKind.CLIENT, PeerKind.REFLECTOR}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(TOPOLOGIES)), min_size=3, max_size=5), st.data())
+def test_a_change_in_the_middle_of_another_loses_no_route_either(
+    topologies: list[str], data: st.DataObject
+):
+    """However long sessions take to come up: what counts is the time since the newest change."""
+    cluster = settled(topologies[0])
+    for topology in topologies[1:]:
+        some_steps(cluster, data, config(topology))
+        for _ in itertools.islice(cluster.settle(), data.draw(st.sampled_from([0, 0, 5, 40]))):
+            assert cluster.lacking() == []
+        pass_by(cluster, data.draw(st.sampled_from([0, 100])))
+    all_steps(cluster)
+    expected = settled(topologies[-1]).sessions()
+    for name, sessions in cluster.sessions().items():
+        assert sessions == expected[name] or (
+            topologies[-1] == "in the band" and sessions > expected[name]
+        )
+
+
+def test_time_counts_from_the_newest_change() -> None:
+    """Nobody connects for 300 seconds, in which three changes follow each other; each alone would have 120."""
+    cluster = settled("by n1")
+    for topology in ("mesh", "by n2", "by n2 and n3"):
+        for name in cluster.nodes:
+            cluster.configure(name, config(topology))
+            assert cluster.lacking() == []
+        pass_by(cluster, 100)
+    all_steps(cluster)
+    assert cluster.sessions() == settled("by n2 and n3").sessions()

@@ -30,7 +30,7 @@ from kroute.plan.policy import Classes, PeerRules, Self, quad
 from kroute.plan.policy.assemble import Rulebook
 from kroute.plan.policy.compile import within
 from kroute.plan.resolve import Resolver
-from kroute.plan.transition import Transition, former_clusters, transition
+from kroute.plan.transition import Transition, former_clusters, shape_of, transition
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,10 @@ class Control:
         self._news = asyncio.Event()
         self._keyring = keyring or Keyring()
         self._secrets: dict[PeerName, Problem] = {}
+        self._shape: object = None
+        """Topology and reflectors of the last plan."""
+        self._turned = clock()
+        """Since when they are so."""
         self._started_with = observed.config
 
     @property
@@ -163,6 +167,9 @@ class Control:
     def _on_the_way(self) -> Transition:
         """The peers to have now. Law 2: what is missing from an incomplete plan is not gone."""
         routing, desired, config = self._road.routing, self.desired, self.observed.config.peering
+        now, shape = self._clock(), shape_of(config, desired.roles)
+        if shape != self._shape:
+            self._shape, self._turned = shape, now
         wanted = dict(desired.peers)
         if not desired.complete:
             wanted = {n: s.peer for n, s in routing.peers.items()} | wanted
@@ -173,8 +180,9 @@ class Control:
             desired.spare,
             self.observed.nodes,
             lambda: former_clusters(self.observed.config.bgp, self.observed.nodes, desired.roles),
-            now=self._clock(),
+            now=now,
             patience=float(config.transition_time),
+            turned=self._turned,
         )
 
     def proceed(self) -> None:

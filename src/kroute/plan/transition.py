@@ -16,7 +16,8 @@ stale (RFC 8538), and the other holds on to them until its own transition is thr
 goes on reflecting to its former clients for the whole time: over a session that stays it would have to withdraw what it
 reflected, and only the clients know when they can do without.
 
-All that is remembered is since when; a restart forgets it, and begins with what the plan says.
+A change in the middle of another takes its place: what is held waits for peers that stay by the newest plan, and its
+time begins anew. All that is remembered is since when; a restart forgets it, and begins with what the plan says.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, replace
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.config import Bgp
+from kroute.model.config_peering import Peering
 from kroute.model.net import Family, Nlri, prefix_of
 from kroute.model.node import Node
 from kroute.model.topology import Duty, Role
@@ -59,12 +61,14 @@ def transition(
     *,
     now: float,
     patience: float,
+    turned: float = 0.0,
 ) -> Transition:
     """What to have now, on the way from the present peers to the wanted ones.
 
     ``spare``: sessions that may stay where they are up. ``nodes``: the inventory; sessions with other nodes, and
     explicit peers, are not held. ``gone``: cluster ids that no node has in the wanted topology, asked for where it
-    matters. ``patience`` in seconds, for each session from when it was not wanted any more.
+    matters. ``patience`` in seconds, for each session from when it was not wanted any more, or from when the topology
+    ``turned`` into the present one if that is later.
     """
     peers, holds = dict(wanted), {}
     for name, peer in spare.items():
@@ -73,11 +77,12 @@ def transition(
             holds[name] = Hold(kind=Held.SPARE, since=now)
     for name in present.keys() & peers.keys():
         since = _since(present[name], Held.SERVED, now)
-        if _loses_service(present[name], peers[name]) and now - since < patience:
+        until = max(since, turned) + patience
+        if _loses_service(present[name], peers[name]) and now < until:
             peers[name] = replace(peers[name], kind=PeerKind.CLIENT)
-            holds[name] = Hold(kind=Held.SERVED, since=since, until=since + patience)
+            holds[name] = Hold(kind=Held.SERVED, since=since, until=until)
     going = {n: s for n, s in present.items() if n not in peers and s.peer.node in nodes}
-    for name, hold in _leaving(present, rib, peers, going, gone, now, patience).items():
+    for name, hold in _leaving(present, rib, peers, going, gone, now, patience, turned).items():
         peers[name] = present[name].peer
         holds[name] = hold
     return Transition(
@@ -116,6 +121,7 @@ def _leaving(
     gone: Callable[[], Set[bytes]],
     now: float,
     patience: float,
+    turned: float,
 ) -> dict[PeerName, Hold]:
     """The peers to hold although they are not wanted. They go together: one that others' routes still hang on may be
     one that ours hang on at the others.
@@ -126,7 +132,7 @@ def _leaving(
         name: state
         for name, state in going.items()
         if (state.established or len(state.adj_in))
-        and now - since[name] < patience
+        and now < max(since[name], turned) + patience
         and (state.peer.address, state.peer.port) not in taken
     }
     if not able or not peers:
@@ -149,7 +155,7 @@ def _leaving(
         name: Hold(
             kind=Held.LEAVING,
             since=since[name],
-            until=since[name] + patience,
+            until=max(since[name], turned) + patience,
             waits_for=reason or f"{late} to be free to go, too",
         )
         for name, reason in waits.items()
@@ -199,6 +205,14 @@ class _Cover:
             return False
         stale = self._present[peer.name].is_stale(path, family, nlri)
         return not stale and self._gone.isdisjoint(attributes.cluster_list)
+
+
+def shape_of(config: Peering, roles: Mapping[str, Role]) -> object:
+    """What makes one topology another: how nodes are connected, and which of them reflect. Other nodes come and go
+    without time beginning anew for what is held.
+    """
+    reflectors = frozenset(n for n, role in roles.items() if role.duty is Duty.REFLECTOR)
+    return config.topology, config.full_mesh, config.route_reflector, config.auto, reflectors
 
 
 def former_clusters(
