@@ -6,6 +6,7 @@ What a step is, and how a life is ended there, is in ``support/kni_crash.py``.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -136,11 +137,12 @@ def test_a_recovery_killed_before_any_of_its_steps_is_finished_by_the_next(site)
     site.holds(site.base)
 
 
-def namespaces(node: KniNode) -> list[str]:
-    """Files in the folder of CreateNetwork, all of them namespaces."""
-    found = sorted(str(path) for path in (node.folder / "netns").glob("*"))
+def namespaces(node: KniNode, lives: Lives) -> list[str]:
+    """Files in the folder of CreateNetwork, all of them namespaces where the daemon lives."""
+    there = f"/proc/{lives.pid}/root"
+    found = sorted(str(path) for path in Path(f"{there}{node.folder}/netns").glob("*"))
     assert all(netns.lives(path) for path in found)
-    return found
+    return [path.removeprefix(there) for path in found]
 
 
 def test_a_namespace_is_made_and_removed_whole_or_not_at_all_wherever_the_daemon_dies():
@@ -149,13 +151,17 @@ def test_a_namespace_is_made_and_removed_whole_or_not_at_all_wherever_the_daemon
         left = []
         for step in range(1, steps + 1):
             lives.live(("delete", "pod", ""))
-            assert namespaces(node) == []
+            assert namespaces(node, lives) == []
             assert lives.live(("create", "pod", ""), dies_at=step).killed
-            assert lives.live().told["domains"] == namespaces(node), f"step {step} of create"
-            left.append(len(namespaces(node)))
-        assert left == [0] * steps, "nobody was told of it"
+            assert lives.live().told["domains"] == namespaces(node, lives), f"step {step} of create"
+            left.append(len(namespaces(node, lives)))
+        assert left == sorted(left), "undone up to its record, whole from there on"
+        assert not left[0]
+        lives.live(("delete", "pod", ""))
         steps = lives.live(("create", "pod", ""), ("delete", "pod", "")).steps
         for step in range(1, steps + 1):
             lives.live(("create", "pod", ""), ("delete", "pod", ""), dies_at=step)
             lives.live(("delete", "pod", ""))
-            assert lives.live().told["domains"] == namespaces(node) == [], f"step {step} of delete"
+            assert lives.live().told["domains"] == namespaces(node, lives) == [], (
+                f"step {step} of delete"
+            )

@@ -69,6 +69,11 @@ class Lives:
             cwd=tests,
         )
 
+    @property
+    def pid(self) -> int:
+        """Of a process that sees the mounts that the lives make."""
+        return self._program.pid
+
     def __enter__(self) -> Lives:
         return self
 
