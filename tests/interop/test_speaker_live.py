@@ -207,6 +207,26 @@ async def test_capabilities_are_told_side_by_side(side: Side, peer: ScriptedPeer
     assert [f.label for f in negotiated.add_path] == ["ipv4"]
 
 
+@pytest.mark.parametrize(
+    ("way", "receives", "sends"), [(1, [], ["ipv4"]), (3, ["ipv4"], ["ipv4"]), (7, [], [])]
+)
+async def test_each_direction_of_several_paths_is_agreed_on_by_itself(
+    side: Side, peer: ScriptedPeer, way: int, receives: list[str], sends: list[str]
+) -> None:
+    """7 is no direction, and counts for nothing (RFC 7911 §4)."""
+    side.speaker.set_peers({1: parameters(HERE, THERE, add_path=(1,), add_path_send=(1,))})
+    ours = [
+        b"\x01\x04\0\x01\0\x01",
+        b"\x41\x04" + struct.pack("!I", 65001),
+        b"\x45\x04\0\x01\x01" + bytes((way,)),
+    ]
+    negotiated = (await established(side, peer, ours)).negotiated
+    assert [f.label for f in negotiated.add_path] == receives
+    assert [f.label for f in negotiated.add_path_send] == sends
+    row = next(c for c in negotiated.capabilities if c.name == "add-path")
+    assert (row.ours, row.holds) == ("ipv4 unicast send and receive", bool(sends))
+
+
 async def test_a_peer_that_connects_and_says_nothing_is_told_of(
     side: Side, peer: ScriptedPeer
 ) -> None:

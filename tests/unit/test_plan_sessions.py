@@ -13,6 +13,7 @@ from kroute.model.bgp import Initiate, Peer, PeerKind
 from kroute.model.config import Bgp, Config, GracefulRestartConfig
 from kroute.model.config_peering import NodeInitiate, Peering, Transport
 from kroute.model.node import Node
+from kroute.model.session_keys import AddPath, PathSelect
 from kroute.plan.sessions import View, is_dotted_quad, max_prefixes, node_peers, router_id
 from support.routing import BOTH, V4, V6, dual, node
 
@@ -182,3 +183,14 @@ def test_while_some_nodes_run_another_speaker_both_ends_connect():
         view = View(me=nodes[me], nodes=nodes, config=config)
         found = list(node_peers(view, nodes[other], PeerKind.MESH))
         assert [p.initiate for p in found] == [Initiate.BOTH]
+
+
+@pytest.mark.parametrize("way", list(AddPath))
+def test_several_paths_travel_in_all_sessions_between_nodes_as_configured(way: AddPath):
+    nodes = {n.name: n for n in (node(1), node(2))}
+    peering = Peering(add_path=way, add_path_select=PathSelect.ALL, add_path_max=3)
+    view = View(me=nodes["n1"], nodes=nodes, config=Config(peering=peering))
+    for kind in (PeerKind.MESH, PeerKind.CLIENT, PeerKind.REFLECTOR):
+        (found,) = node_peers(view, nodes["n2"], kind)
+        assert (bool(found.add_path), bool(found.add_path_send)) == (way.receives, way.sends)
+        assert (found.add_path_select, found.add_path_max) == (PathSelect.ALL, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -11,16 +12,24 @@ import pytest
 
 from kroute.cli import main
 from kroute.cli import plan as command
+from kroute.codec.bgp import announce, attribute_block
 from kroute.codec.config import parse_config
 from kroute.codec.rehearsal import colours, report_text
+from kroute.daemon.observation import read, write
 from kroute.daemon.rehearsal import Setting, rehearse
+from kroute.daemon.rehearsal.stage import Block, Voice
+from kroute.drivers.speaker import Updates
+from kroute.model.bgp import PeerKind, PeerName
 from kroute.model.errors import KrouteError
 from kroute.model.node import Node
 from kroute.model.rehearsal import Change, RehearsalReport
 from kroute.model.state import Observed
+from support.daemon_road import Street
+from support.routing import V4, attributes, n, peer
 
 REFLECT = "peering: {topology: routeReflector, routeReflector: {nodes: [n01, n02]}}"
 MESH = "peering: {topology: fullMesh}"
+RR = peer(1, PeerKind.REFLECTOR)
 
 
 def nodes(count: int) -> dict[str, Node]:
@@ -106,6 +115,54 @@ def test_colours_are_put_around_marks_alone() -> None:
     assert "\x1b" not in report_text(report)
 
 
+ANYCAST = (
+    REFLECT.replace(", n02", "").replace("}}", "}, addPath: both}")
+    + """
+services: {internalPeers: true, static: [{name: s, addresses: [198.51.100.53], nodes: [NODES]}]}
+"""
+)
+
+
+def test_all_paths_that_a_node_really_hears_are_brought_up_to_date() -> None:
+    """A fourth one, of which no node of the inventory knows, stays as it is; so does what else was heard."""
+    before, after = (setting(ANYCAST.replace("NODES", x)) for x in ("n02, n03, n04", "n02, n04"))
+    heard = {PeerName("node/n01"): really_heard("2", "3", "4", "77")}
+    before, after = (replace(s, heard={"n05": heard}) for s in (before, after))
+    (found,) = rehearse(before, after, ["n05"]).nodes
+    (route,) = found.routes
+    assert route.prefix == "198.51.100.53/32"
+    assert route.before == tuple(f"via 192.0.2.{i}" for i in (2, 3, 4, 77))
+    assert route.after == tuple(f"via 192.0.2.{i}" for i in (2, 4, 77))
+
+
+def test_a_node_that_begins_to_take_several_paths_hears_them_in_place_of_the_one_it_has() -> None:
+    after = setting(ANYCAST.replace("NODES", "n02, n03"))
+    before = setting(ANYCAST.replace("NODES", "n02, n03").replace(", addPath: both", ""))
+    plain = Voice((Block(V4, attributes("192.0.2.2"), (n("198.51.100.53/32"),)),))
+    before, after = (
+        replace(s, heard={"n05": {PeerName("node/n01"): plain}}) for s in (before, after)
+    )
+    (found,) = rehearse(before, after, ["n05"]).nodes
+    (route,) = found.routes
+    assert (route.before, route.after) == (
+        ("via 192.0.2.2",),
+        ("via 192.0.2.2", "via 192.0.2.3"),
+    )
+
+
+def really_heard(*ends: str) -> Voice:
+    """What a daemon that has these paths to the service hands over, as `kroute plan` reads it."""
+    street = Street(RR)
+    street.up(RR, add_path=(V4,))
+    for number, end in enumerate(ends):
+        said = attributes(f"192.0.2.{end}", local_pref=100)
+        entry = number.to_bytes(4, "big") + n("198.51.100.53/32")
+        messages = announce(attribute_block(V4, said, asn4=True), [entry], message_size=4096)
+        street.happens(Updates(street.index(RR), [m[19:] for m in messages]))
+    answer = json.loads(write(Observed(me="n05", config=parse_config("")), street.routing))
+    return read(answer).heard[RR.name]
+
+
 # --- the command --------------------------------------------------------------------------------------
 
 
@@ -175,8 +232,6 @@ def test_the_report_is_stable_json(
 
 
 def test_an_observation_of_another_version_is_not_read() -> None:
-    from kroute.daemon.observation import read
-
     with pytest.raises(KrouteError, match=r"the daemon is kroute 0\.0"):
         read({"version": "0.0", "observed": {}, "heard": {}})
     with pytest.raises(KrouteError, match="the daemon is kroute None"):

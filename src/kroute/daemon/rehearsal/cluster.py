@@ -270,15 +270,19 @@ class Cluster:
             return voice
         old = self._before._fitting_end(peer)
         several, own = voice.has_several, self._before.ends.get(me, {}).get(ends(peer))
-        begins = own is not None and not own.several
-        was = said_by(old, several=several)
-        will = said_by(end, several=bool(peer.add_path) and (several or begins))
+        was, will = said_by(old, several=several), said_by(end, several=several)
+        begins = bool(peer.add_path) and not several and own is not None and not own.several
+        if begins and end is not None:
+            # What was heard is the best path to each prefix; the others come to it.
+            will = end.voice.announced(end.called)
         if was == will:
             return voice
         table = {k: a for k, a in voice.table().items() if k in will or k not in was}
         table |= {k: a for k, a in will.items() if was.get(k) != a}
         return Voice(
-            tuple(Block(f, a, (n,), several=bool(hop)) for (f, n, hop), a in table.items())
+            tuple(
+                Block(f, a, (n,), several=begins or bool(hop)) for (f, n, hop), a in table.items()
+            )
         )
 
 

@@ -72,11 +72,11 @@ class Voice:
             for n in b.nlris
         }
 
-    def announced(self) -> Said:
-        """What is announced, the best path to a prefix under no next hop: as it would be if it were the only one."""
+    def announced(self, called: str = "") -> Said:
+        """The same, the best path to a prefix under no next hop: as it would be if it were the only one."""
         return {
             (b.family, n, b"" if b.best else b.attributes.nexthop): b.attributes
-            for b in self.blocks
+            for b in self.heard(called)
             for n in b.nlris
         }
 
