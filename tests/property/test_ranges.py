@@ -69,3 +69,39 @@ def test_no_ranges_are_related_to_nothing():
     everything = [nlri_of(ip_network(p)) for p in ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.1/32")]
     assert NO_RANGES.related(everything) == []
     assert NO_RANGES.holder(everything[2]) is None
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([(IPv4Network, four), (IPv6Network, six)]).flatmap(
+        lambda pair: st.tuples(st.just(pair[0]), pair[1])
+    ),
+    st.integers(0, 128),
+    st.one_of(
+        st.none(),
+        st.lists(st.integers(1, 32), min_size=8, max_size=16),
+    ),
+    st.integers(0, 16),
+)
+def test_one_prefix_that_is_related_is_found_among_many_that_are_not(
+    drawn: tuple[type[IPv4Network] | type[IPv6Network], Prefix],
+    length: int,
+    others: list[int] | None,
+    place: int,
+) -> None:
+    make, held = drawn
+    bits = held.max_prefixlen
+    length = min(length, bits)
+    one = (
+        held.supernet(new_prefix=length)
+        if length <= held.prefixlen
+        else make((int(held.network_address), length))
+    )
+    far = int(held.network_address) ^ (1 << (bits - 1))
+    asked = [
+        nlri_of(make((far >> (bits - n) << (bits - n), n))) for n in others or [max(length, 1)] * 12
+    ]
+    ranges = Ranges([nlri_of(held)])
+    assert ranges.related(asked) == []
+    asked.insert(place, nlri_of(one))
+    assert ranges.related(asked) == [nlri_of(one)]

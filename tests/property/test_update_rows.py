@@ -239,3 +239,7 @@ def test_announcements_behind_one_another_are_one_part_unless_they_are_many(
 def test_impostors_are_as_long_as_the_others() -> None:
     assert {len(data) for data in ALIKE + IMPOSTORS} == {len(ALIKE[0])}
     assert cut_alike(ALIKE) is not None
+
+
+def test_what_is_withdrawn_is_never_read_as_attributes() -> None:
+    assert cut_alike([*ALIKE, b"\0\x06" + ALIKE[0][2:]]) is None

@@ -19,6 +19,12 @@ HEAD: Final = slice(1, 3)
 HEAD_BITS: Final = 16
 _head: Final = itemgetter(HEAD)
 _WHOLE: Final = bytes((HEAD_BITS,))
+_FEWEST: Final = 8
+"""Prefixes from which on it pays to look at their octets column by column."""
+_LENGTHS: Final = tuple(
+    bytes(bits for bits in range(129) if 1 + ((bits + 7) >> 3) == octets) for octets in range(18)
+)
+"""Prefix lengths by the octets that an NLRI of that length takes."""
 
 
 class _Cut(NamedTuple):
@@ -47,7 +53,7 @@ def shortened(nlri: Nlri, length: int) -> Nlri:
 class Ranges:
     """Prefixes of one family. A value: it never changes, and is made anew whenever a node comes or goes."""
 
-    __slots__ = ("_exact", "_heads", "_lengths", "_order", "_sorted")
+    __slots__ = ("_exact", "_first", "_heads", "_lengths", "_order", "_second", "_sorted")
 
     def __init__(self, prefixes: Iterable[Nlri]) -> None:
         self._exact = frozenset(prefixes)
@@ -56,6 +62,8 @@ class Ranges:
         """By address, then length: NLRI octets compare like the addresses that they begin."""
         self._order = [p[1:] for p in self._sorted]
         self._heads = frozenset(_heads(self._exact))
+        self._first = _marks(head[:1] for head in self._heads)
+        self._second = _marks(head[1:] for head in self._heads)
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -83,6 +91,8 @@ class Ranges:
     def related(self, nlris: Collection[Nlri]) -> list[Nlri]:
         """Those prefixes that are equal to, part of or around one of these."""
         heads = self._heads
+        if len(nlris) >= _FEWEST and self._are_elsewhere(nlris):
+            return []
         if heads.isdisjoint(map(_head, nlris)):
             return []
         return [
@@ -91,6 +101,26 @@ class Ranges:
             if nlri[HEAD] in heads
             and (self.holder(nlri) is not None or self.under(nlri) is not None)
         ]
+
+    def _are_elsewhere(self, nlris: Collection[Nlri]) -> bool:
+        """Whether the first two octets of each prefix, each octet by itself, say that it cannot be related. False where
+        that is not certain, or the prefixes do not all take as many octets.
+        """
+        size = len(next(iter(nlris)))
+        octets = b"".join(nlris)
+        if size <= HEAD.stop - 1 or octets[::size].translate(None, _LENGTHS[size]):
+            return False
+        first, second = (
+            octets[1::size].translate(self._first),
+            octets[2::size].translate(self._second),
+        )
+        return not int.from_bytes(first, "big") & int.from_bytes(second, "big")
+
+
+def _marks(octets: Iterable[bytes]) -> bytes:
+    """For each octet 1 if it is among these, else 0."""
+    among = set(octets)
+    return bytes(bytes((octet,)) in among for octet in range(256))
 
 
 def _heads(prefixes: Iterable[Nlri]) -> Iterator[bytes]:
