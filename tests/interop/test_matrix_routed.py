@@ -12,11 +12,12 @@ from support.ledger import Ledger
 from support.matrix import tried
 from support.netns import Namespace
 from support.programs import PROGRAMS, Session
-from support.stage import K4, K6, NUMBER, Stage, peer
+from support.stage import K4, K6, NUMBER, RETURN, Stage, peer
 
 pytestmark = pytest.mark.root
 
 KEY = "s3cret-Of-Ours"
+ROTATING = ("bird", "frr", "kroute")
 ROUTER4, ROUTER6 = "192.0.2.254", "2001:db8::254"
 
 
@@ -92,3 +93,31 @@ def test_two_sessions_over_a_router_carry_a_family_each(
     assert kernel[f"198.51.{100 + number}.0/24"] == {ROUTER4}
     assert kernel[f"2001:db8:{100 + number}::/48"] == {ROUTER6}
     assert KEY not in stage.node.words()
+
+
+def fresh(program: str) -> tuple[str, str]:
+    """Prefixes that a neighbour announces after its key has changed."""
+    return f"203.0.{NUMBER[program]}.0/24", f"2001:db8:{200 + NUMBER[program]}::/48"
+
+
+@pytest.fixture(scope="module")
+def rotated(stage: Stage, opened: Ledger) -> Ledger:
+    """Both ends take another key; what is announced then shows that packets are signed with it."""
+    ledger = Ledger(ROTATING)
+    for program in ROTATING:
+        stage.others[program].rekey(KEY, "another-One")
+    (stage.site.folder / "key").write_text("another-One\n")
+    for program in ROTATING:
+        stage.others[program].announce(*fresh(program))
+    ledger.wait(lambda p: set(fresh(p)) <= set(stage.node.kernel()), "news", timeout=RETURN)
+    ledger.wait(stage.up, "both sessions", timeout=RETURN)
+    return ledger
+
+
+@tried
+def test_a_key_that_changes_at_both_ends_carries_what_comes_then(
+    stage: Stage, rotated: Ledger, program: str
+) -> None:
+    assert not rotated.wrong[program]
+    flaps = {row["flaps"] for row in stage.of(program)}
+    assert (flaps == {0}) == (program == "kroute"), "BIRD and FRR start their session again"

@@ -57,6 +57,7 @@ _LOCALHOST = (
     " its own; give it a session for each family"
 )
 
+_RESETS = "it starts its session again; two kroutes go on without a flap"
 _FRR_RESTART = (
     "with `bgp graceful-restart preserve-fw-state`; and with `bgp route-map delay-timer 0` where a route-map guards"
     " what it tells, or it says End-of-RIB 5 s before its routes"
@@ -81,6 +82,15 @@ ROWS: tuple[Row, ...] = (
     Row(
         what="another key than ours: both sessions stay down, and kroute says so",
         test="test_matrix_routed::test_another_key_than_the_neighbour_s_keeps_both_sessions_down",
+    ),
+    Row(
+        what="another key at both ends while sessions run",
+        test="test_matrix_routed::test_a_key_that_changes_at_both_ends_carries_what_comes_then",
+        cannot={
+            "gobgp": "a reload (SIGHUP) after the keys of two neighbours had changed took over one of them",
+            "openbgpd": "`bgpctl reload` leaves running sessions with the old key",
+        },
+        but={"bird": _RESETS, "frr": _RESETS},
     ),
     Row(
         what="IPv4 with IPv6 next hops over an IPv6 session, both ways (RFC 8950)",

@@ -70,6 +70,9 @@ class Neighbour(Protocol):
     def reopen(self) -> None:
         """Let them come back."""
 
+    def rekey(self, old: str, new: str) -> None:
+        """Use another TCP MD5 key from now on; GoBGP and OpenBGPD do not on running sessions, and lack this."""
+
     def words(self) -> str:
         """Where its operator finds what the peer has said: the page of its sessions, or its log."""
 

@@ -24,6 +24,9 @@ class BirdNeighbour(Bird):
         for name in self.names:
             self.ask(f"enable {name}")
 
+    def rekey(self, old: str, new: str) -> None:
+        self.configure(self.sessions.replace(f'password "{old}"', f'password "{new}"'))
+
     def words(self) -> str:
         return self.ask("show protocols all")
 
@@ -107,6 +110,9 @@ class FrrNeighbour(Frr):
     def _each(self, what: str, no: str = "") -> None:
         lines = [f"{no}neighbor {s.peer} {what}" for s in self.sessions]
         self.run("configure terminal", f"router bgp {self.asn}", *lines)
+
+    def rekey(self, old: str, new: str) -> None:
+        self._each(f"password {new}")
 
     def words(self) -> str:
         return self.run("show bgp neighbors") + (self.folder / "log").read_text(errors="replace")

@@ -221,6 +221,10 @@ class KrouteNeighbour:
     def _take(self, peers: list[dict[str, Any]]) -> None:
         self.node.configure({"peering": {"peers": peers}})
 
+    def rekey(self, old: str, new: str) -> None:
+        for index, _ in enumerate(self._peers):
+            (self.node.folder.parent / f"far{self.number}.key{index}").write_text(new)
+
     def words(self) -> str:
         return str(self.node.ask("peers"))
 
