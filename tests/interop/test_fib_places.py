@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections.abc import Iterator
+from typing import IO
 
 import pytest
 
@@ -154,3 +157,70 @@ async def test_a_route_in_another_table_that_somebody_deletes_or_changes_is_set_
         await eventually(lambda: (router.routes(), router.routes(V6)) == before, "both are back")
         router.ns.ip(f"route replace {PREFIX} via 192.0.1.2 proto 201 table 300 metric 7")
         await eventually(lambda: (router.routes(), router.routes(V6)) == before, "it is as it was")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("nexthop_objects", [False, True])
+async def test_whatever_way_routes_wander_between_tables_and_metrics_they_are_never_without_a_place(
+    router: Router, nexthop_objects: bool, seed: int
+) -> None:
+    """The kernel's own rules of replacing and removing, with changes that overtake each other; both families."""
+    chance = random.Random(seed)
+    stay, leave = many(COUNT, None).keys(), to("10.1.0.0/24", "10.2.0.0/24", via=None).keys()
+    ways = [router.via("192.0.0.2"), router.via("192.0.1.2"), router.via("192.0.0.2", "192.0.1.2")]
+    ways6 = [router.via("fd00::2"), router.via("fd00:1::2")]
+    places = (*PLACES, Place(0, 7), OWN)
+    six = to(PREFIX6, "2001:db8:1::/64", via=None).keys()
+    async with router.fib(nexthop_objects=nexthop_objects) as fib:
+        fib.update(V4, many(COUNT, ways[0]))
+        await rests(fib)
+        monitor = router.ns.popen(["ip", "-4", "-o", "monitor", "route"], stdout=-1)
+        assert monitor.stdout is not None
+        said: list[str] = []
+        hearing = asyncio.create_task(asyncio.to_thread(_until_the_last, monitor.stdout, said))
+        while not said:
+            router.ns.ip("route add 10.99.0.0/16 dev v0")
+            router.ns.ip("route del 10.99.0.0/16 dev v0")
+            await asyncio.sleep(0.02)
+        for _ in range(25):
+            some = chance.sample(list(stay), chance.randint(1, COUNT))
+            where = placed(chance.choice(ways), chance.choice(places))
+            fib.update(V4, dict.fromkeys(some, where))
+            for family, nlris, legs in ((V4, leave, ways), (V6, six, ways6)):
+                there = placed(chance.choice(legs), chance.choice(places))
+                changes = {n: there if chance.random() < 0.7 else None for n in nlris}
+                fib.update(family, changes)
+            if chance.random() < 0.6:
+                await rests(fib)
+        await rests(fib)
+        for family in (V4, V6):
+            assert await fib.installed(family) == dict(fib.desired(family))
+            assert len(router.routes(family)) == len(fib.desired(family))
+        assert (fib.state().failed, fib.state().foreign) == (0, 0)
+        router.ns.ip("route add 10.98.0.0/16 dev v0")
+        await asyncio.wait_for(hearing, 20)
+    held = {f"20.{n >> 8}.{n & 255}.0/24": {("main", "201")} for n in range(COUNT)}
+    moves = 0
+    for line in said:
+        words = line.split()
+        prefix = next((word for word in words if word in held), "")
+        if not prefix:
+            continue
+        after = dict(itertools.pairwise(words))
+        place = after.get("table", "main"), after["metric"]
+        if words[0] == "Deleted":
+            held[prefix].remove(place)
+            assert held[prefix], f"{prefix} was without route"
+            moves += 1
+        else:
+            held[prefix].add(place)
+    assert moves > COUNT
+    assert {len(there) for there in held.values()} == {1}
+
+
+def _until_the_last(stream: IO[bytes], said: list[str]) -> None:
+    """Hear what `ip monitor` says, up to the route that marks the end."""
+    for line in stream:
+        said.append(line.decode())
+        if "10.98." in said[-1]:
+            return
