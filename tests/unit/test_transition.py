@@ -288,3 +288,55 @@ def test_a_spare_session_that_is_lost_goes_once_others_have_its_routes(mesh: Lis
     assert go(mesh, as_kind(N2, RR), spare=(N3, N4)).holds[N3.name].kind is Held.LEAVING
     reflected(mesh, N2, N3)
     assert set(go(mesh, as_kind(N2, RR), spare=(N3, N4)).peers) == {"node/n2", "node/n4"}
+
+
+REFLECTOR = peer(9, RR, node="", configured="rr", name=PeerName("peer/rr"))
+
+
+@pytest.fixture
+def behind() -> Listener:
+    """All that is known comes by way of a reflector that is no node."""
+    heard = listener(REFLECTOR)
+    heard.up(REFLECTOR, router_id="192.0.2.9")
+    for of in (N2, N3):
+        heard.learn(
+            REFLECTOR, attributes(str(of.address), originator_id=of.address.packed), PODS[of.name]
+        )
+    heard.flush()
+    return heard
+
+
+def test_an_explicit_reflector_is_held_until_the_mesh_that_replaces_it_has_its_routes(
+    behind: Listener,
+):
+    kernel = dict(behind.fib[V4])
+    assert go(behind, N2, N3).holds[REFLECTOR.name].kind is Held.LEAVING
+    for of in (N2, N3):
+        assert REFLECTOR.name in go(behind, N2, N3).peers
+        assert behind.fib[V4] == kernel
+        behind.up(of)
+        behind.learn(of, via(of), PODS[of.name])
+        behind.end(of)
+        behind.flush()
+    assert REFLECTOR.name not in go(behind, N2, N3).peers
+    assert behind.fib[V4] == kernel
+
+
+def test_an_explicit_reflector_is_not_held_for_longer_than_its_time(behind: Listener):
+    go(behind, N2, N3)
+    behind.now += PATIENCE
+    assert REFLECTOR.name not in go(behind, N2, N3).peers
+
+
+def test_an_explicit_reflector_that_nobody_replaces_goes_at_once(behind: Listener):
+    assert REFLECTOR.name not in go(behind).peers
+    assert not behind.fib[V4]
+
+
+def test_an_external_peer_that_is_taken_out_goes_at_once(mesh: Listener):
+    tor = peer(8, PeerKind.EXTERNAL, node="", configured="tor", name=PeerName("peer/tor"))
+    go(mesh, N2, N3, N4, tor)
+    mesh.up(tor, router_id="192.0.2.8")
+    mesh.learn(tor, attributes("192.0.2.8", 65008), "198.51.100.0/24")
+    mesh.flush()
+    assert tor.name not in go(mesh, N2, N3, N4, peer(5)).peers

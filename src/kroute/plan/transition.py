@@ -65,10 +65,10 @@ def transition(
 ) -> Transition:
     """What to have now, on the way from the present peers to the wanted ones.
 
-    ``spare``: sessions that may stay where they are up. ``nodes``: the inventory; sessions with other nodes, and
-    explicit peers, are not held. ``gone``: cluster ids that no node has in the wanted topology, asked for where it
-    matters. ``patience`` in seconds, for each session from when it was not wanted any more, or from when the topology
-    ``turned`` into the present one if that is later.
+    ``spare``: sessions that may stay where they are up. ``nodes``: the inventory; sessions with other nodes are not
+    held, and explicit peers only where they are reflectors that others are to replace. ``gone``: cluster ids that no
+    node has in the wanted topology, asked for where it matters. ``patience`` in seconds, for each session from when it
+    was not wanted any more, or from when the topology ``turned`` into the present one if that is later.
     """
     peers, holds = dict(wanted), {}
     for name, peer in spare.items():
@@ -81,7 +81,11 @@ def transition(
         if _loses_service(present[name], peers[name]) and now < until:
             peers[name] = replace(peers[name], kind=PeerKind.CLIENT)
             holds[name] = Hold(kind=Held.SERVED, since=since, until=until)
-    going = {n: s for n, s in present.items() if n not in peers and s.peer.node in nodes}
+    going = {
+        name: state
+        for name, state in present.items()
+        if name not in peers and (state.peer.node in nodes or _is_replaced(state, present, wanted))
+    }
     for name, hold in _leaving(present, rib, peers, going, gone, now, patience, turned).items():
         peers[name] = present[name].peer
         holds[name] = hold
@@ -94,6 +98,16 @@ def transition(
 
 def _since(state: PeerState, kind: Held, now: float) -> float:
     return state.hold.since if state.hold is not None and state.hold.kind is kind else now
+
+
+def _is_replaced(
+    state: PeerState, present: Mapping[PeerName, PeerState], wanted: Mapping[PeerName, Peer]
+) -> bool:
+    """Whether an explicit reflector goes while other internal sessions have yet to come up, or was held for them."""
+    if state.peer.kind is not PeerKind.REFLECTOR or not state.peer.configured:
+        return False
+    up = {name for name, other in present.items() if other.established}
+    return state.leaving or any(p.internal and name not in up for name, p in wanted.items())
 
 
 def _loses_service(state: PeerState, peer: Peer) -> bool:
