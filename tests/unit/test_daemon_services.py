@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from kroute.daemon import services as module
 from kroute.daemon.control import Control
-from kroute.daemon.services import Following
+from kroute.daemon.services import Following, StaticServices
 from kroute.model.config import Config
-from kroute.model.config_services import Services
+from kroute.model.config_services import Services, StaticService
 from kroute.model.inventory import SERVICES, Listed, ServicesListed, SlicesListed, Stale
+from kroute.model.net import Address
 from kroute.model.service import Service
 from kroute.model.state import Observed
 from kroute.plan.observe import ConfigChanged
 from support.daemon_road import Street
+from support.inventory import eventually
 
 WANTED = Config(services=Services(enabled=True))
 
@@ -88,3 +91,36 @@ async def test_a_driver_that_fails_ends_the_following(control: Control, monkeypa
     )
     with pytest.raises(BaseExceptionGroup):
         await Following(control, control.observed.config.inventory).run()
+
+
+async def test_an_address_outlives_its_service_a_little(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+):
+    """Who has not heard yet that it is withdrawn is answered, not told that nobody is there."""
+    bound: list[list[str]] = []
+
+    def apply(wanted: frozenset[Address], _protocol: int) -> tuple[()]:
+        bound.append(sorted(map(str, wanted)))
+        return ()
+
+    monkeypatch.setattr(module.loopback, "apply", apply)
+    monkeypatch.setattr(module, "LINGER", 0.05)
+    statics = StaticServices(control, 201)
+    tasks = [asyncio.create_task(job) for _, job in statics.jobs()]
+
+    def service(number: int) -> StaticService:
+        addresses = (ip_address(f"192.0.2.{number}"), ip_address(f"2001:db8::{number}"))
+        return StaticService(name=f"s{number}", addresses=addresses, bind=True)
+
+    both = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+    for wanted, then in (
+        ((service(1), service(2)), both),
+        ((service(2),), both),
+        ((service(2),), ["192.0.2.2", "2001:db8::2"]),
+    ):
+        statics.want(wanted)
+        await eventually(lambda then=then: bound and bound[-1] == then)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert bound.count(both) == 1, "what lingers is no news"

@@ -31,6 +31,8 @@ NO_SERVICES: Final[tuple[InventoryEvent, ...]] = (
     *(event for of in (SERVICES, SLICES) for event in (Problems((), of), Fresh(of))),
 )
 """What is known of services while nobody wants to know."""
+LINGER: Final = 3.0
+"""Seconds for which an address stays on lo after its service: who has not heard of the withdrawal yet is answered."""
 
 
 class Following:
@@ -76,6 +78,9 @@ class StaticServices:
         self._loopback = Reconciler[frozenset[Address]](
             "loopback", lambda wanted: loopback.apply(wanted, protocol), control.report
         )
+        self._bound: frozenset[Address] = frozenset()
+        self._leaving: frozenset[Address] = frozenset()
+        self._leave: asyncio.TimerHandle | None = None
         control.want_statics = self.want
 
     def jobs(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
@@ -83,6 +88,17 @@ class StaticServices:
         return ("health", self._health.run()), ("loopback", self._loopback.run())
 
     def want(self, services: tuple[StaticService, ...]) -> None:
-        """Check and bind exactly these."""
+        """Check and bind exactly these; an address that leaves does so after :data:`LINGER`."""
         self._health.want(services)
-        self._loopback.want(frozenset(a for s in services if s.bind for a in s.addresses))
+        before = self._bound
+        self._bound = frozenset(a for s in services if s.bind for a in s.addresses)
+        if before - self._bound:
+            self._leaving |= before
+            if self._leave is not None:
+                self._leave.cancel()
+            self._leave = asyncio.get_running_loop().call_later(LINGER, self._unbind)
+        self._loopback.want(self._bound | self._leaving)
+
+    def _unbind(self) -> None:
+        self._leaving = frozenset()
+        self._loopback.want(self._bound)
