@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.figures import Complain, Row, Series, plain, row
+from harness.wire import FEEDER_ASN
 from kroute.drivers.kni.client import KniClient, Refused
 from kroute.model.kni import Generation
 
 PODS, SINGLE, TOGETHER, CLIENTS = 250, 60, 30, 8
 START = 20.0
+LISTENER, HOLD = "192.0.2.2", 3
+STORM = 10.0
+"""Seconds of attaching and detaching while KEEPALIVEs are watched."""
 DRIVER = """set -e
 export CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=$3 CNI_IFNAME=eth0 CNI_PATH=/usr/lib/cni
 if [ $1 = ADD ]; then
@@ -43,7 +47,8 @@ fi
 class Node:
     """A node namespace with a daemon that serves KNI."""
 
-    def __init__(self, name: str, fast: bool) -> None:
+    def __init__(self, name: str, fast: bool, *, bgp: bool = False) -> None:
+        """``bgp``: with a session to :meth:`listener`, on which a KEEPALIVE is due each second."""
         self.name = f"kb-kni-{os.getpid()}-{name}"
         self.folder = Path(tempfile.mkdtemp(prefix="kb-"))
         self.folder.chmod(0o755)
@@ -81,6 +86,10 @@ class Node:
             },
             "paths": {"run": str(self.folder / "run"), "state": str(self.folder / "state")},
         }
+        if bgp:
+            peer = {"name": "listener", "address": LISTENER, "asn": FEEDER_ASN}
+            config["bgp"] = {"asn": 65000, "holdTime": HOLD}
+            config["peering"] = {"topology": "none", "peers": [peer]}
         (self.folder / "kroute.yaml").write_text(json.dumps(config))
         self.start()
 
@@ -146,8 +155,8 @@ def _pods(count: int) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _node(name: str, fast: bool) -> Iterator[Node]:
-    made = Node(name, fast)
+def _node(name: str, fast: bool, *, bgp: bool = False) -> Iterator[Node]:
+    made = Node(name, fast, bgp=bgp)
     try:
         yield made
     finally:
@@ -155,7 +164,7 @@ def _node(name: str, fast: bool) -> Iterator[Node]:
 
 
 def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False) -> Iterator[Row]:
-    """``kni/…``: one pod, thirty together, a storm of 250, memory, restart."""
+    """``kni/…``: one pod, thirty together, a storm of 250, memory, restart, KEEPALIVEs during a storm."""
     runs = min(runs, 3)
     pods = 60 if quick else PODS
     with _pods(pods) as names, _node("fast", True) as fast, _node("exec", False) as slow:
@@ -167,6 +176,8 @@ def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False
         yield from _together(nodes, names[:TOGETHER], runs)
         yield from _storm(nodes, names, runs)
         yield from _lasting(fast, names, runs)
+    with _pods(pods) as names:
+        yield _keepalives(names, runs)
 
 
 def _single(nodes: dict[str, Node], names: Sequence[str], runs: int) -> Iterator[Row]:
@@ -280,6 +291,63 @@ def _load(node: Node, names: Sequence[str], queries: list[float]) -> float:
     over.set()
     asker.join()
     return len(names) / taken
+
+
+def _keepalives(names: Sequence[str], runs: int) -> Row:
+    """A session beside the storm; the peer is a process of its own in a namespace of its own."""
+    waits = {"kroute": Series(), "exec": Series()}
+    for subject, fast in (("kroute", True), ("exec", False)):
+        with _node(f"bgp-{subject}", fast, bgp=True) as node, _listener(node) as longest:
+            _time(node, names[:1])
+            for _ in range(runs):
+                longest()
+                over = time.monotonic() + STORM
+                while time.monotonic() < over:
+                    _load(node, names, [])
+                waits[subject].values.append(longest())
+    note = f"longest wait for a KEEPALIVE that is due each second, while {CLIENTS} clients attach and detach"
+    found = row("kni/storm/keepalive", "s", waits, note=note)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def _listener(node: Node) -> Iterator[Callable[[], float]]:
+    """A BGP peer of the node; each call tells the longest wait for a KEEPALIVE since the one before."""
+    name = f"{node.name}-peer"
+    _ip("netns", "add", name)
+    try:
+        veth = ("wire", "type", "veth", "peer", "name", "wire", "netns", name)
+        _ip("-n", node.name, "link", "add", *veth)
+        _ip("-n", node.name, "addr", "add", "192.0.2.1/24", "dev", "wire")
+        _ip("-n", name, "addr", "add", f"{LISTENER}/24", "dev", "wire")
+        for each in (node.name, name):
+            _ip("-n", each, "link", "set", "wire", "up")
+        peer = subprocess.Popen(
+            ["ip", "netns", "exec", name, sys.executable, "-m", "harness.listener", str(HOLD)],
+            cwd=Path(__file__).parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        out, into = peer.stdout, peer.stdin
+
+        def longest() -> float:
+            into.write("\n")
+            into.flush()
+            return float(out.readline())
+
+        try:
+            if not out.readline():
+                raise RuntimeError("no session to the listener")
+            yield longest
+        finally:
+            into.close()
+            peer.wait(10)
+    finally:
+        _ip("netns", "del", name)
 
 
 def _lasting(node: Node, names: Sequence[str], runs: int) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from typing import Protocol
 from kroute.codec.kni import record
 from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of
 from kroute.drivers.kni import netns as ns
+from kroute.drivers.kni.clock import Clock
 from kroute.drivers.kni.domains import Domains
 from kroute.drivers.kni.locks import Locks
 from kroute.drivers.kni.networks import Networks
@@ -88,6 +89,7 @@ class Core:
         self.settings = settings or Settings()
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.locks = Locks()
+        self.clock = Clock()
         self.domains = Domains(
             store, self.locks, self.settings.netns_folder, self.settings.deadline, self.detach
         )
@@ -316,7 +318,7 @@ class Core:
 
     def recover(self) -> None:
         """Undo or finish what an earlier life left open; rebuild a store that was lost. Call it before serving."""
-        if self.store.set_aside is not None:
+        if self.store.is_new:
             self._rebuild()
         self.domains.recover()
         known = list(self.store.attachments.values())
@@ -344,7 +346,8 @@ class Core:
                 continue
             if attachment.boot == self.boot and ns.lives(attachment.netns, attachment.inode):
                 self.store.put(attachment, synced=True)
-        log.warning("rebuilt %d attachments from libcni's cache", len(self.store.attachments))
+        if self.store.set_aside or self.store.attachments:
+            log.warning("rebuilt %d attachments from libcni's cache", len(self.store.attachments))
 
 
 def _container(container: str) -> str:

@@ -239,7 +239,7 @@ def _leases(core: Core, dry_run: bool, age: float, using: set[str]) -> Iterator[
         leases = leases_of(core.networks.default())
     except KniError:
         return
-    if leases is None:
+    if leases is None or not core.clock.steady_for(age):
         return
     held = leases.held(age)
     for address in ownerless(held, using | set(core.store.attachments), _elsewhere(core)):

@@ -59,7 +59,9 @@ class Store:
         """
         self.path = path
         self.set_aside: Path | None = None
-        """Where a damaged file went; whoever opened the store rebuilds it from what is on the node."""
+        """Where a damaged file went."""
+        self.is_new = False
+        """It was made just now, for the first time or because it was damaged or lost: whoever opened it rebuilds it."""
         self.fault = ""
         """Why the last write failed; empty while writes succeed."""
         self.attachments: dict[str, Attachment] = {}
@@ -224,6 +226,7 @@ class Store:
             raise DriverError(
                 f"{self.path} was written by a newer kroute (schema {found}, this one knows {VERSION})"
             )
+        self.is_new = found == 0
         if found < VERSION:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
 
