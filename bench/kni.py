@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -263,15 +263,6 @@ def _storm(nodes: dict[str, Node], names: Sequence[str], runs: int) -> Iterator[
 
 def _load(node: Node, names: Sequence[str], queries: list[float]) -> float:
     """Pods a second; query durations into ``queries`` meanwhile."""
-    over = threading.Event()
-
-    def ask() -> None:
-        with node.client() as client:
-            while not over.wait(0.005):
-                for question in (lambda: client.query(names[0]), client.nodes):
-                    began = time.perf_counter()
-                    question()
-                    queries.append(time.perf_counter() - began)
 
     def work(call: Callable[[KniClient, str], Any]) -> None:
         def some(mine: Sequence[str]) -> None:
@@ -282,14 +273,11 @@ def _load(node: Node, names: Sequence[str], queries: list[float]) -> float:
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(some, [names[i::CLIENTS] for i in range(CLIENTS)]))
 
-    asker = threading.Thread(target=ask)
-    asker.start()
-    began = time.perf_counter()
-    work(lambda client, name: client.attach(name, f"/run/netns/{name}"))
-    work(lambda client, name: client.detach(name))
-    taken = time.perf_counter() - began
-    over.set()
-    asker.join()
+    with _asking(node, names[0], queries):
+        began = time.perf_counter()
+        work(lambda client, name: client.attach(name, f"/run/netns/{name}"))
+        work(lambda client, name: client.detach(name))
+        taken = time.perf_counter() - began
     return len(names) / taken
 
 
@@ -350,6 +338,36 @@ def _listener(node: Node) -> Iterator[Callable[[], float]]:
         _ip("netns", "del", name)
 
 
+@contextmanager
+def _asking(node: Node, name: str, queries: list[float]) -> Iterator[None]:
+    """A process that does nothing but ask, as a kubelet does of its status; it waits for no thread of other clients."""
+    asker = subprocess.Popen(
+        [sys.executable, __file__, str(node.socket), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert asker.stdout is not None
+    asker.stdout.readline()  # it is connected
+    try:
+        yield
+    finally:
+        queries += json.loads(asker.communicate()[0])
+
+
+def _ask(socket: str, name: str) -> None:
+    """Ask every 5 ms until standard input ends; print how long each question took, in seconds."""
+    queries: list[float] = []
+    with KniClient(socket, Generation.V008) as client:
+        client.nodes()
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], 0.005)[0]:
+            for question in (lambda: client.query(name), client.nodes):
+                began = time.perf_counter()
+                question()
+                queries.append(time.perf_counter() - began)
+    print(json.dumps(queries))
+
+
 def _lasting(node: Node, names: Sequence[str], runs: int) -> Iterator[Row]:
     node.stop()
     node.start()
@@ -391,3 +409,7 @@ def _p99(values: Sequence[float]) -> float:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
+
+
+if __name__ == "__main__":
+    _ask(*sys.argv[1:])
