@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import signal
 import statistics
@@ -21,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from harness.asker import asking
 from harness.figures import Complain, Row, Series, plain, row
 from harness.wire import FEEDER_ASN
 from kroute.drivers.kni.client import KniClient, Refused
@@ -273,7 +273,7 @@ def _load(node: Node, names: Sequence[str], queries: list[float]) -> float:
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(some, [names[i::CLIENTS] for i in range(CLIENTS)]))
 
-    with _asking(node, names[0], queries):
+    with asking(node.socket, names[0], queries):
         began = time.perf_counter()
         work(lambda client, name: client.attach(name, f"/run/netns/{name}"))
         work(lambda client, name: client.detach(name))
@@ -338,36 +338,6 @@ def _listener(node: Node) -> Iterator[Callable[[], float]]:
         _ip("netns", "del", name)
 
 
-@contextmanager
-def _asking(node: Node, name: str, queries: list[float]) -> Iterator[None]:
-    """A process that does nothing but ask, as a kubelet does of its status; it waits for no thread of other clients."""
-    asker = subprocess.Popen(
-        [sys.executable, __file__, str(node.socket), name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert asker.stdout is not None
-    asker.stdout.readline()  # it is connected
-    try:
-        yield
-    finally:
-        queries += json.loads(asker.communicate()[0])
-
-
-def _ask(socket: str, name: str) -> None:
-    """Ask every 5 ms until standard input ends; print how long each question took, in seconds."""
-    queries: list[float] = []
-    with KniClient(socket, Generation.V008) as client:
-        client.nodes()
-        print("ready", flush=True)
-        while not select.select([sys.stdin], [], [], 0.005)[0]:
-            for question in (lambda: client.query(name), client.nodes):
-                began = time.perf_counter()
-                question()
-                queries.append(time.perf_counter() - began)
-    print(json.dumps(queries))
-
-
 def _lasting(node: Node, names: Sequence[str], runs: int) -> Iterator[Row]:
     node.stop()
     node.start()
@@ -409,7 +379,3 @@ def _p99(values: Sequence[float]) -> float:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
-
-
-if __name__ == "__main__":
-    _ask(*sys.argv[1:])

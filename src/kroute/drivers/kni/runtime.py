@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,9 +27,6 @@ from kroute.plan import kni as plan
 log = logging.getLogger(__name__)
 
 FILE = "kni.sqlite"
-_TURN = 0.0005
-"""Seconds that a thread computes on while another wants to. With Python's 5 ms, one query in a hundred waits 10 ms for
-threads that attach pods."""
 _FIRST_COLLECTION = 1.0
 """Seconds from serving to the first garbage collection: kubelets that waited for us come first."""
 _FORCED = {
@@ -91,8 +87,6 @@ class KniRuntime:
             target=self._collect_for_ever, name="kni-gc", daemon=True
         )
         self._collector.start()
-        self._former_turn = sys.getswitchinterval()
-        sys.setswitchinterval(_TURN)
 
     def _core(self, cni: Cni, state: Path) -> Core:
         return Core(
@@ -127,7 +121,6 @@ class KniRuntime:
         self._collector.join(float(self._config.deadline))  # it writes to the store
         self.core.store.close()
         self.fast.close()
-        sys.setswitchinterval(self._former_turn)
 
     def pods(self) -> list[dict[str, Any]]:
         """What is attached, for `kroute show pods`."""
