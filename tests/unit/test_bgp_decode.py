@@ -110,6 +110,18 @@ class TestRuns:
         paths = {id(only_attributes(reader.decode(body(attributes=b)))) for b in (one, two, last)}
         assert len(paths) == 1
 
+    def test_blocks_with_their_routes_in_one_place_but_other_headers_are_not_mistaken(self):
+        reader, told = decoder(), [nlri(f"2001:db8:{i}::/48") for i in range(3)]
+        rest, far = ORIGIN + AS_PATH, ORIGIN + AS_PATH + attribute(6, b"")
+        both = GLOBAL + address("fe80::1")
+        for place, key in enumerate(told):
+            for block in (reach(2, both, key) + rest, far + reach(2, GLOBAL, key)):
+                (step,) = reader.decode(body(attributes=block)).steps
+                assert (step[0], step[2]) == (V6, [key]), place
+        short = (reach(2, both, told[0]) + rest)[: len(reach(2, both, told[0])) - 2]
+        with pytest.raises(UpdateError):
+            reader.decode(body(attributes=short))
+
     def test_the_cache_forgets_what_was_not_seen_for_long(self):
         made = []
         reader = UpdateDecoder(

@@ -16,8 +16,9 @@ from kroute.codec.bgp.alike import FEWEST, cut_alike
 from kroute.codec.bgp.attributes import AttributeReader, Split, split
 from kroute.codec.bgp.decoded import Decoded, P
 from kroute.codec.bgp.multiprotocol import (
-    cut_reach,
+    Place,
     family_text,
+    find_reach,
     not_negotiated,
     read_reach,
     read_unreach,
@@ -44,13 +45,13 @@ class UpdateDecoder(Generic[P]):
 
     ``internal``: the peer is in our own AS. ``make`` turns a family and the attributes of a distinct block
     into the object that stands for it in the result; it must not return None. In families with add-path (RFC 7911)
-    path identifier and prefix are one. Equal blocks give the
-    identical object as long as the cache remembers them: it holds at most two generations of
-    ``cached_blocks``.
+    path identifier and prefix are one. Equal blocks give the identical object as long as the cache remembers them: it
+    holds at most two generations of ``cached_blocks``.
     """
 
     __slots__ = (
         "_add_path",
+        "_around",
         "_extended_nexthop",
         "_families",
         "_limit",
@@ -58,6 +59,7 @@ class UpdateDecoder(Generic[P]):
         "_old",
         "_plain",
         "_reader",
+        "_where",
         "_young",
     )
 
@@ -78,6 +80,10 @@ class UpdateDecoder(Generic[P]):
         self._limit = cached_blocks
         self._young: dict[bytes | tuple[bytes, bytes], P] = {}
         self._old: dict[bytes | tuple[bytes, bytes], P] = {}
+        self._where = Place(0, 0, 0, 0)
+        """Where the MP_REACH_NLRI lay that was looked for last."""
+        self._around: dict[tuple[int, bytes, bytes], tuple[Place, P]] = {}
+        """Where the NLRI lie, and the path, by the length of a block and all of it but its NLRI."""
 
     def decode(self, body: bytes) -> Decoded[P]:
         """What one UPDATE says.
@@ -188,6 +194,7 @@ class UpdateDecoder(Generic[P]):
         if len(self._young) >= self._limit:
             self._old = self._young
             self._young = {}
+            self._around = {}
         self._young[key] = path
 
     def _update(self, body: bytes, out: Decoded[P]) -> None:
@@ -213,19 +220,36 @@ class UpdateDecoder(Generic[P]):
 
     def _multiprotocol(self, block: bytes, out: Decoded[P]) -> bool:
         """Take a block whose routes are in MP_REACH_NLRI, unless anything about it is unusual."""
-        parts = cut_reach(block)
-        if parts is None:
-            return False
-        head, nlri, rest = parts
+        where = self._where
+        # A block that differs from one seen before in nothing but its NLRI has them in the same place.
+        known = self._around.get((len(block), block[: where.nlri], block[where.end :]))
+        if known is None:
+            known = self._look(block)
+            if known is None:
+                return False
+        place, path = known
+        nlri = block[place.nlri : place.end]
+        if nlri:
+            family = _V6 if block[place.start + 1] == 2 else _V4
+            out.announce(family, path, self._nlri(family, nlri))
+        return True
+
+    def _look(self, block: bytes) -> tuple[Place, P] | None:
+        """Where the MP_REACH_NLRI of a block lies, and its path; None if there is none, or anything is unusual."""
+        place = find_reach(block)
+        if place is None:
+            return None
+        head, rest = place.cut(block)
         path = self._recall((head, rest))
         if path is None:
             path = self._learn_multiprotocol(head, rest)
             if path is None:
-                return False
-        if nlri:
-            family = _V6 if head[1] == 2 else _V4
-            out.announce(family, path, self._nlri(family, nlri))
-        return True
+                return None
+        if len(self._around) >= self._limit:
+            self._around.clear()
+        self._where, known = place, (place, path)
+        self._around[len(block), block[: place.nlri], block[place.end :]] = known
+        return known
 
     def _learn_multiprotocol(self, head: bytes, rest: bytes) -> P | None:
         """The path of an MP_REACH_NLRI (up to its NLRI) and the other attributes; None if it is unusual."""
@@ -282,8 +306,9 @@ class UpdateDecoder(Generic[P]):
         attributes, problems = self._reader.read(parts, reach.nexthop, reach.link_local)
         if reach.problem:
             problems = [*problems, reach.problem]
-        cut = None if block is None else cut_reach(block)
-        self._announce(family, nlris, attributes, problems, out, cut and (cut[0], cut[2]))
+        place = None if block is None else find_reach(block)
+        key = None if block is None or place is None else place.cut(block)
+        self._announce(family, nlris, attributes, problems, out, key)
 
     def _announce(
         self,

@@ -32,12 +32,24 @@ class Reach(NamedTuple):
     problem: UpdateProblem | None = None
 
 
-def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """An attribute block cut in three around the NLRI of its MP_REACH_NLRI: what is before them in that attribute,
-    the NLRI, and all other attributes. None if there is no such attribute, or anything is wrong with its header.
+class Place(NamedTuple):
+    """Where an MP_REACH_NLRI lies in its block: its header, its value, the NLRI in there, and its end."""
 
-    First and third part together decide the path, whatever the NLRI: they are its key.
-    """
+    at: int
+    start: int
+    nlri: int
+    end: int
+
+    def cut(self, block: bytes) -> tuple[bytes, bytes]:
+        """What is before the NLRI in the attribute, and all other attributes.
+
+        Both together decide the path, whatever the NLRI: they are its key.
+        """
+        return block[self.start : self.nlri], block[: self.at] + block[self.end :]
+
+
+def find_reach(block: bytes) -> Place | None:
+    """Where the MP_REACH_NLRI of a block lies. None if there is none, or anything is wrong with its header."""
     at, size = 0, len(block)
     while at + 8 < size:
         if block[at] & EXTENDED_LENGTH:
@@ -54,7 +66,7 @@ def cut_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
                 or block[at] & OPTIONAL_TRANSITIVE != FLAGS[Code.MP_REACH_NLRI]
             ):
                 return None
-            return block[start:nlri], block[nlri:end], block[:at] + block[end:]
+            return Place(at, start, nlri, end)
         at = end
     return None
 
