@@ -118,9 +118,10 @@ class TestRuns:
             for block in (reach(2, both, key) + rest, far + reach(2, GLOBAL, key)):
                 (step,) = reader.decode(body(attributes=block)).steps
                 assert (step[0], step[2]) == (V6, [key]), place
-        short = (reach(2, both, told[0]) + rest)[: len(reach(2, both, told[0])) - 2]
+        two = far + reach(2, GLOBAL, told[0] + told[1])
+        reader.decode(body(attributes=two))
         with pytest.raises(UpdateError):
-            reader.decode(body(attributes=short))
+            reader.decode(body(attributes=two[: -len(told[1])]))
 
     def test_the_cache_forgets_what_was_not_seen_for_long(self):
         made = []
