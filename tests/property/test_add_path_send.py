@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from kroute.codec.bgp import UpdateDecoder
 from kroute.codec.config import parse_config
-from kroute.daemon.road import encode
+from kroute.daemon.words import encode
 from kroute.model.bgp import Attributes, Origin, Peer, PeerKind, PeerName
 from kroute.model.net import Family, Nlri
 from kroute.model.session_keys import PathSelect

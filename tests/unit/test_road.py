@@ -8,7 +8,7 @@ import pytest
 
 from kroute.codec.bgp import UpdateDecoder, end_of_rib, route_refresh
 from kroute.daemon import road as module
-from kroute.daemon.road import encode
+from kroute.daemon.words import encode
 from kroute.drivers.speaker import Attempt, Backlog, Down, Refresh, SpeakerDied, Updates
 from kroute.model.bgp import PeerKind, SessionDown, Unknown
 from kroute.plan.adj_out import Tell

@@ -20,17 +20,13 @@ from kroute.codec.bgp import (
     Decoded,
     Row,
     Subcode,
-    TooLarge,
     UpdateDecoder,
     UpdateError,
-    announce,
-    attribute_block,
-    end_of_rib,
     route_refresh,
-    withdraw,
 )
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.ports import FibPort, SpeakerPort
+from kroute.daemon.words import encode
 from kroute.drivers.speaker import (
     Attempt,
     Backlog,
@@ -384,25 +380,3 @@ def _roomy(state: PeerState) -> list[Family]:
     able = state.established and state.negotiated is not None and state.negotiated.route_refresh
     adj_in = state.adj_in
     return [f for f in adj_in.over if able and len(adj_in.tables[f]) <= 0.9 * adj_in.limit]
-
-
-def encode(tell: Tell) -> bytes:
-    """The UPDATE messages of a tell: withdrawals first, then announcements, then End-of-RIB. With several paths to a
-    prefix announcements go first: what is withdrawn may be the last that the peer has of a prefix.
-
-    Attributes that leave no room for a prefix in a message are left out with an error line: such a path cannot
-    be announced at all (RFC 4271 §4).
-    """
-    size = tell.rules.message_size
-    gone = withdraw(tell.family, tell.withdrawn, message_size=size) if tell.withdrawn else []
-    messages: list[bytes] = []
-    for attributes, nlris in tell.announced:
-        block = attribute_block(tell.family, attributes, asn4=tell.rules.asn4)
-        try:
-            messages += announce(block, nlris, message_size=size)
-        except TooLarge as error:
-            log.error("not announced prefixes=%d reason=%s", len(nlris), error)
-    messages = messages + gone if tell.rules.has_ids(tell.family) else gone + messages
-    if tell.end_of_rib:
-        messages.append(end_of_rib(tell.family))
-    return b"".join(messages)
