@@ -113,7 +113,7 @@ def test_garbage_before_and_after_open_ends_that_session_alone(scene: Scene) -> 
         ("bad peer AS", other_as),
         ("OPEN message error", good[:28] + b"\xff" + good[29:]),
         ("not synchronized", good + b"\xa5" * 500),
-        ("unexpected message in OpenConfirm", good + good),
+        ("unexpected message in OpenConfirm", good + good + good),
         ("bad message length", good + MARKER + b"\0\x12\4"),
         ("", b""),
     )
