@@ -69,6 +69,15 @@ AIMS = (
     Aim(r"sessions/keepalive/.*", 1.5, most=True),
     Aim(r"plan/.*5000.*", 100, most=True),
     Aim(r"policy/import-change/.*", 2_000, most=True),
+    Aim(r"kni/attach/.*", 0.167, "exec", most=True),
+    Aim(r"kni/detach/.*", 1.0, "exec", most=True),
+    Aim(r"kni/detach-30-together", 0.125, "exec", most=True),
+    Aim(r"kni/exec-pair", 1.1, "script", most=True),
+    Aim(r"kni/storm/pods", 5, "exec"),
+    Aim(r"kni/storm/query-p99", 10, most=True),
+    Aim(r"kni/storm/keepalive", 1.5, most=True),
+    Aim(r"kni/memory", 10, most=True),
+    Aim(r"kni/restart", 0.5, most=True),
 )
 
 

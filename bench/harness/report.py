@@ -29,13 +29,16 @@ TITLES = {
     "restart": "All nodes of a mesh restart at once",
     "stall": "While 100 000 prefixes arrive",
     "memory": "Memory of a node, daemon and speaker (PSS)",
-    "egress": "Telling 50 peers 10 000 prefixes",
+    "egress": "Telling one peer and 50 peers 10 000 prefixes",
+    "reflect": "A route reflector: until its last client has everything",
+    "policy": "Another import policy over stored paths",
     "idle": "Doing nothing",
     "sessions": "Holding many sessions",
     "plan": "Deciding",
     "cluster": "One node of a large cluster, simulated",
     "origin": "The origin check, in a cluster of 5,000 nodes",
     "codec": "The UPDATE codec alone",
+    "kni": "KNI: pods attached in process, beside the same by executed plugins",
 }
 
 
