@@ -187,6 +187,21 @@ FACTS = [
         ("self",),
     ),
     Fact(
+        "hooks.protocol.Protocol.read_keepalive",
+        "exabgp.reactor.protocol:Protocol.read_keepalive",
+        ("self",),
+        (
+            "for message in self.read_message(): if message.TYPE == NOP.TYPE: yield message",
+            "if message.TYPE != KeepAlive.TYPE: raise Notify(5, 2) yield message",
+        ),
+    ),
+    Fact(
+        "hooks.protocol.Protocol.read_keepalive",
+        "exabgp.reactor.peer:Peer._read_ka",
+        ("self",),
+        ("for message in self.proto.read_keepalive(): self.recv_timer.check_ka_timer(message)",),
+    ),
+    Fact(
         "hooks.protocol.Offer",
         "exabgp.bgp.message.open.capability:Capabilities.new",
         ("self", "neighbor", "restarted", "local_as"),
@@ -296,7 +311,7 @@ def test_exabgp_is_as_the_hooks_expect(fact: Fact) -> None:
 
 OVERRIDES: list[tuple[type, type, set[str]]] = [
     (Peer, exabgp.reactor.peer.Peer, {"__init__", "_close", "me", "resend"}),
-    (Protocol, Protocol.__mro__[1], {"connect", "validate_open"}),
+    (Protocol, Protocol.__mro__[1], {"connect", "read_keepalive", "validate_open"}),
     (Offer, Capabilities, {"_graceful", "_refresh", "_hostname"}),
     (Wire, Connection, {"__init__", "reader", "writer", "close", "fd"}),
 ]
