@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import struct
 import sys
@@ -286,6 +287,7 @@ async def test_the_process_keeps_the_right_to_bind_low_ports_and_no_other(
         assert int(fields[capabilities], 16) == 1 << 10
     assert int(fields["CapInh"], 16) == int(fields["CapAmb"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
+    assert os.getpriority(os.PRIO_PROCESS, side.speaker.pid) == -10, "before the daemon"
     assert "CAP_NET_BIND_SERVICE" in side.of(SpeakerReady)[0].privileges
     descriptors = [
         str(p.readlink()) for p in Path(f"/proc/{side.speaker.pid}/fd").iterdir() if int(p.name) > 2

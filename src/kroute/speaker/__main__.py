@@ -12,7 +12,7 @@ import sys
 from exabgp.version import version
 
 from kroute.speaker.hooks import install
-from kroute.speaker.privileges import die_with, drop
+from kroute.speaker.privileges import die_with, drop, hurry
 from kroute.speaker.reactor import Reactor
 
 
@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(
             number, signal.SIG_IGN
         )  # sent to the daemon's whole group; the daemon says when to end
+    hurry()
     privileges = drop(user)
     if not die_with(parent):
         return 1
