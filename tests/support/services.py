@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from support.fakekube import FakeKube
+from support.inventory import node_object
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -61,3 +66,13 @@ def slice_object(
 def endpoint(node: str | None, **conditions: bool | None) -> dict[str, Any]:
     """One endpoint on a node; ready unless its conditions say otherwise."""
     return {"addresses": ["10.244.1.9"], "nodeName": node, "conditions": conditions}
+
+
+@contextmanager
+def one_service() -> Iterator[FakeKube]:
+    """An API server that knows n1, and default/web with one endpoint on it."""
+    with FakeKube() as server:
+        server.put(node_object(1))
+        server.put(service_object(), "services")
+        server.put(slice_object(endpoint("n1")), "endpointslices")
+        yield server

@@ -26,8 +26,8 @@ from kroute.model.config import KubernetesInventory
 from kroute.model.problem import Problem
 from kroute.model.session_keys import SecretKey
 from support.fakekube import Call, FakeKube, Grant
-from support.inventory import PROMPT, Told, eventually, following, kubeconfig, node_object
-from support.services import endpoint, service_object, slice_object
+from support.inventory import PROMPT, Told, eventually, following, kubeconfig
+from support.services import one_service
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KEYS = DEPLOY / "overlays" / "session-keys"
@@ -63,10 +63,7 @@ def asked(calls: set[Call]) -> set[Right]:
 
 @pytest.fixture
 def kube() -> Iterator[FakeKube]:
-    with FakeKube() as server:
-        server.put(node_object(1))
-        server.put(service_object(), "services")
-        server.put(slice_object(endpoint("n1")), "endpointslices")
+    with one_service() as server:
         yield server
 
 

@@ -16,15 +16,12 @@ from kroute.model.config import KubernetesInventory
 from kroute.model.inventory import NODES, SERVICES, SLICES
 from support.fakekube import Failure, FakeKube
 from support.inventory import PROMPT, Told, following, kubeconfig, node_object
-from support.services import endpoint, service_object, slice_object
+from support.services import endpoint, one_service, service_object, slice_object
 
 
 @pytest.fixture
 def kube() -> Iterator[FakeKube]:
-    with FakeKube() as server:
-        server.put(node_object(1))
-        server.put(service_object(), "services")
-        server.put(slice_object(endpoint("n1")), "endpointslices")
+    with one_service() as server:
         yield server
 
 

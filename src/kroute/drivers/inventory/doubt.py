@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from kroute.model.session_keys import AnnotatedKey
 NODES_PATH: Final = "/api/v1/nodes"
 
 
-class DoubtingSink(ListSink[T]):
+class DoubtingSink(ListSink[T], ABC):
     """A sink that withholds what is gone while it doubts the list that says so."""
 
     def __init__(self, emit: Emit, crash: asyncio.Future[None], followed: Followed[T]) -> None:
@@ -29,9 +30,9 @@ class DoubtingSink(ListSink[T]):
         self._unlisted: set[str] | None = None
         """What a list that is not believed lacks, and what went since; None where the list is believed."""
 
+    @abstractmethod
     def _believes(self, things: dict[str, T]) -> bool:
         """Whether what a list lacks is gone."""
-        raise NotImplementedError
 
     def _take_list(self, things: dict[str, T]) -> None:
         if self._believes(things):
