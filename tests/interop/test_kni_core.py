@@ -6,13 +6,16 @@ import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from kroute.drivers.kni import gc
 from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import (
+    AttachRequest,
     CreateRequest,
     DeleteRequest,
     Generation,
@@ -259,6 +262,42 @@ def test_c11_deletenetwork_detaches_first_and_leaves_foreign_namespaces(node):
         clean(node, core)
         core.domains.delete(DeleteRequest(name="none", namespace="such"))
     pod.run(["true"])
+
+
+def test_c11_deletenetwork_by_id_after_the_detach_removes_what_was_made_for_the_sandbox(node):
+    """KillPod of the kubelet fork: DetachNetwork, then DeleteNetwork, each with the id alone."""
+    pod, core = CreateRequest(name="web", namespace="default"), node.core()
+    with node.node.entered():
+        for broken in ({}, {"annotations": {"kubernetes.io/ingress-bandwidth": "much"}}):
+            path = core.domains.create(pod).netns_path
+            asked = request(node.lab.namespace("x"), id="c1", isolation=Isolation(path=path))
+            with suppress(KniError):
+                core.attach(replace(asked, **broken), V.V006)
+            core.detach("c1")
+            core.domains.delete(DeleteRequest(id="c1"))
+            assert list((node.folder / "netns").glob("*")) == []
+            node.gone(node.lab._namespaces[-1])
+    assert core.store.domains == {}
+
+
+def test_a_pod_s_next_sandbox_has_its_own_namespace_and_outlives_the_former_one(node):
+    made, core = CreateRequest(name="web", namespace="default"), node.core()
+    asked = AttachRequest(id="old", name="web", namespace="default")
+    with node.node.entered():
+        paths = [core.domains.create(made).netns_path]
+        core.attach(asked, V.V006)
+        paths.append(core.domains.create(made).netns_path)
+        assert core.attach(replace(asked, id="new"), V.V006).extradata["netns"] == paths[1]
+        assert core.attach(asked, V.V006).extradata["netns"] == paths[0], "the same as before"
+        core.domains.delete(DeleteRequest(id="old", name="web", namespace="default"))
+        assert [Path(p).exists() for p in paths] == [False, True]
+        assert set(core.store.attachments) == {"new"}
+        third = core.domains.create(made).netns_path
+        core.domains.delete(DeleteRequest(name="web", namespace="default"))
+        assert (Path(third).exists(), set(core.store.attachments)) == (False, {"new"})
+        core.domains.delete(DeleteRequest(name="web", namespace="default"))
+        clean(node, core)
+    assert list((node.folder / "netns").glob("*")) == []
 
 
 def test_c12_createnetwork_without_a_name_gives_a_unique_namespace_each_time(node):

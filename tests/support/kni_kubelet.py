@@ -132,8 +132,6 @@ class BusyKubelet:
         self._synced(lambda: wire.detach(pod.sandbox))
         if not pod.netns:
             gone = DeleteRequest(id=pod.sandbox)
-            named = DeleteRequest(name=pod.name, namespace=self.namespace)
             self._synced(lambda: wire.delete(gone))
-            self._synced(lambda: wire.delete(named))
         pod.dead.append(pod.sandbox)
         pod.sandbox = pod.ip = ""

@@ -239,6 +239,8 @@ class Domain:
     path: str
     name: str = ""
     namespace: str = ""
+    container: str = ""
+    """Who was attached in it last: kubelets name it when they delete it, after the detach."""
     since: float = 0.0
     intent: bool = False
     """It is being made, nobody was told of it: undone at the next start."""

@@ -44,8 +44,12 @@ def read(text: str) -> Attachment:
 def write_domain(domain: Domain) -> str:
     """The record of a namespace."""
     found = asdict(domain)
-    if not domain.intent:  # as a kroute that knows no intents wrote it, and can read it
-        del found["intent"]
+    for key in (
+        "intent",
+        "container",
+    ):  # left out where a kroute that does not know them can do without
+        if not found[key]:
+            del found[key]
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 
 

@@ -107,7 +107,7 @@ class Core:
         """
         deadline = Deadline(self.settings.deadline)
         container = _container(request.id)
-        path = plan.netns_of(request, self.domains.made_for(*plan.identity(request)[:2]))
+        path = plan.netns_of(request, self.domains.made_for(container, *plan.identity(request)[:2]))
         if not path:
             if plan.may_have_no_netns(generation):
                 return PodReply()
@@ -118,6 +118,7 @@ class Core:
         with self.locks.held(container, deadline.left):
             netns = ns.open_netns(path)
             try:
+                self.domains.used(path, container)
                 return plan.pod_reply(
                     self._attach(container, path, netns, request, generation, deadline)
                 )

@@ -50,21 +50,33 @@ class Domains:
         label = "-".join(p for p in (request.namespace, request.name) if p)
         name = _UNSAFE.sub("-", label)[:180]
         with self._locks.held(f"domain {name}", self._deadline):
-            for domain in list(self._store.domains.values()) if request.name else ():
-                mine = (domain.name, domain.namespace) == (request.name, request.namespace)
+            for domain in self._named(request.name, request.namespace):
                 usable = not domain.intent and ns.lives(domain.path)
-                if mine and usable and not self._inside(domain.path):
+                if usable and not self._inside(domain.path):
+                    self._note(
+                        domain, ""
+                    )  # a late deletion by its former container is none of this one
                     return CreateReply(netns_path=domain.path)
             return CreateReply(netns_path=self._create(folder, name, request))
 
-    def made_for(self, name: str, namespace: str) -> str:
-        """The namespace that was made for a pod; empty where none was."""
-        mine = (
-            d.path
-            for d in list(self._store.domains.values())
-            if name and not d.intent and (d.name, d.namespace) == (name, namespace)
-        )
-        return next(mine, "")
+    def made_for(self, container: str, name: str, namespace: str) -> str:
+        """The namespace that was made for a pod; empty where none was. Of several the container's own, or one that
+        nobody is in: the others are those of former sandboxes."""
+        mine = [d for d in self._named(name, namespace) if not d.intent]
+        own = [d for d in mine if d.container == container]
+        free = [d for d in mine if not d.container] or [d for d in mine if not self._inside(d.path)]
+        latest = max(own or free or mine, key=lambda d: d.since, default=None)
+        return latest.path if latest else ""
+
+    def used(self, path: str, container: str) -> None:
+        """Note whose namespace it is, if it is one of ours.
+
+        Raises:
+            KniError: the disk refuses.
+        """
+        domain = self._store.domains.get(path)
+        if domain is not None:
+            self._note(domain, container)
 
     def delete(self, request: DeleteRequest) -> None:
         """Detach what is in the namespace and remove it (C11); unknown is no error. Foreign namespaces are left.
@@ -76,15 +88,29 @@ class Domains:
         known = self._store.attachments.get(request.id)
         if known is not None:
             paths.add(known.netns)
-        for domain in list(self._store.domains.values()) if request.name else ():
-            if (domain.name, domain.namespace) == (request.name, request.namespace):
-                paths.add(domain.path)
+        paths |= {d.path for d in self._meant(request)}
         containers = {c for path in paths for c in self._inside(path)}
         for container in containers | ({request.id} if request.id else set()):
             self._detach(container)
         for path in paths & set(self._store.domains):
             self.discard(path)
             log.info("removed network namespace %s", path)
+
+    def _meant(self, request: DeleteRequest) -> list[Domain]:
+        """The one that the container was in, also if it has been detached since. Otherwise those made for the pod that
+        nobody is in, as others may be those of its next sandbox; all of them only where no container is named."""
+        last = [d for d in list(self._store.domains.values()) if d.container == request.id != ""]
+        named = self._named(request.name, request.namespace)
+        free = [d for d in named if not self._inside(d.path)]
+        return last or free if request.id else free or named
+
+    def _named(self, name: str, namespace: str) -> list[Domain]:
+        every = list(self._store.domains.values()) if name else ()
+        return [d for d in every if (d.name, d.namespace) == (name, namespace)]
+
+    def _note(self, domain: Domain, container: str) -> None:
+        if domain.container != container:
+            self._store.put_domain(replace(domain, container=container), synced=False)
 
     def _folder(self, prefix: str) -> Path:
         if not prefix:
