@@ -294,7 +294,8 @@ def test_sigterm_leaves_pods_alone_and_exhaustion_is_a_problem_until_there_is_ro
     a, b = site.lab.namespace("a"), site.lab.namespace("b")
     kubelet = Kubelet(node)
     kubelet.start(a)
-    wait_for(lambda: "range/10.244.1.0/30" in node.problems(), what="the problem")
+    full = "range/10.244.1.0/30 addresses.exhausted"
+    wait_for(lambda: full in node.problems(), what="the problem")
     with pytest.raises(Refused, match="RESOURCE_EXHAUSTED"):
         kubelet.start(b)
     assert kubelet.status()
@@ -304,7 +305,7 @@ def test_sigterm_leaves_pods_alone_and_exhaustion_is_a_problem_until_there_is_ro
     assert addresses(a) == {"10.244.1.2"}
     ready(node)
     kubelet.kill(a.name)
-    wait_for(lambda: "range/10.244.1.0/30" not in node.problems(), what="room")
+    wait_for(lambda: full not in node.problems(), what="room")
     kubelet.start(b)
 
 

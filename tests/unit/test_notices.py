@@ -49,6 +49,19 @@ def test_what_an_outside_peer_claims_is_told_of_the_own_node():
     assert (found.name, found.own, found.message) == ("n1", True, "peer/tor: a leak")
 
 
+def test_full_ranges_of_pod_addresses_are_told_of_the_own_node():
+    full = [
+        Problem(object=f"range/{prefix}", field="addresses.exhausted", reason="full")
+        for prefix in ("10.244.1.0/24", "fd00:10:244:1::/126")
+    ]
+    found = only(*full)
+    assert (found.kind, found.name, found.own) == ("Node", "n1", True)
+    assert (found.reason, found.message) == (
+        "AddressesExhausted",
+        "range/10.244.1.0/24: full; range/fd00:10:244:1::/126: full",
+    )
+
+
 def test_what_is_no_objects_fault_is_not_told():
     quiet = [
         Problem(object="node/n3", field="session", reason="not established for 12 s"),

@@ -58,6 +58,10 @@ def start(daemon: Daemon) -> KniRuntime:
         watch.look()
         announcer.look()
 
+    def collected(found: list[Finding]) -> None:
+        garbage.collected(found)
+        watch.look()  # leases go without an attachment, too
+
     runtime.append(
         KniRuntime(
             config.kni,
@@ -66,7 +70,7 @@ def start(daemon: Daemon) -> KniRuntime:
             lambda: facts(daemon),
             on_change=changed,
             forgotten=garbage.forgotten,
-            on_collect=garbage.collected,
+            on_collect=collected,
         )
     )
     garbage.start()
@@ -102,6 +106,7 @@ class _Exhaustion:
         problems = tuple(
             Problem(
                 object=f"range/{prefix}",
+                field="addresses.exhausted",
                 reason="every address is leased: no further pod can be attached on this node; "
                 "`kroute kni gc` releases what no pod needs",
                 severity=Severity.ERROR,

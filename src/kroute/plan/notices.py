@@ -53,7 +53,7 @@ class Notice:
 def notices(problems: Iterable[Problem], me: str) -> tuple[Notice, ...]:
     """What there is to tell: one notice for each object of Kubernetes and field, worst problem first.
 
-    What the origin check says of a peer that is no object is told of the own node.
+    What the origin check says of a peer that is no object is told of the own node, as is what fails its pods' ranges.
     """
     grouped: dict[tuple[str, str, str, str], list[str]] = {}
     for problem in sorted(problems, key=lambda p: (p.severity, p)):
@@ -82,6 +82,8 @@ def _about(problem: Problem, me: str) -> tuple[str, str, str, str] | None:
         case ["service", namespace, name]:
             return "Service", namespace, name, _words(problem)
         case ["peer", *_] if problem.field == "origin":
+            return "Node", "", me, f"{problem.object}: {problem.reason}"
+        case ["range", *_]:
             return "Node", "", me, f"{problem.object}: {problem.reason}"
     return None
 

@@ -198,6 +198,7 @@ class Core:
         except BaseException as error:
             log.warning("attach id=%s undone: %s", intent.id, error)
             self._undo(intent, done)
+            self._on_change()  # it may have met a full range
             raise
         self.plugins.cache(attached)
         self._log_attached(attached)
