@@ -33,15 +33,11 @@ def client(kroute: Kroute, generation: Generation | None = Generation.V008) -> K
 
 
 def ready(kroute: Kroute) -> None:
-    """Wait until the kubelet would call the node ready, and `kroute show pods` tells of as many pods as KNI does.
-
-    The sockets answer a moment before the daemon has taken the runtime over, whose pods it shows from then on.
-    """
+    """Wait until the kubelet would call the node ready."""
 
     def is_ready() -> bool:
         with suppress(Refused), client(kroute) as wire:
-            own = wire.nodes().networks[0]
-            return own.ready and int(own.extradata["attachments"]) == len(kroute.ask("pods"))
+            return wire.nodes().networks[0].ready
         return False
 
     wait_for(is_ready, 20.0, "the node's network to be ready")

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,7 +225,7 @@ class Daemon:
 
         while self.kni is None:
             try:
-                self.kni = await asyncio.to_thread(start_kni, self)
+                await _to_the_end(asyncio.to_thread(start_kni, self))
             except DriverError as error:
                 problem = (Problem(object="kni", reason=str(error), severity=Severity.ERROR),)
                 if self.control.observed.reports.get("kni-start") != problem:
@@ -336,6 +337,17 @@ class Daemon:
         if self.control.restarting:
             self.control.restarting = False
             self.control.replan()
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for what a thread does, also where we are cancelled meanwhile: only what it has finished can be closed."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(DriverError):
+            await task
+        raise
 
 
 def _first(group: BaseExceptionGroup[KrouteError]) -> KrouteError:

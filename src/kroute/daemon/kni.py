@@ -41,8 +41,9 @@ MOST_PROBLEMS = 20
 """Pieces of garbage that are named among the problems; the rest is in metrics and in `kroute kni gc --dry-run`."""
 
 
-def start(daemon: Daemon) -> KniRuntime:
-    """Serve KNI; grpcio and SQLite are loaded here and nowhere else. Waits for the disk: not for the event loop.
+def start(daemon: Daemon) -> None:
+    """Serve KNI as ``daemon.kni``; grpcio and SQLite are loaded here and nowhere else. Waits for the disk: not for the
+    event loop.
 
     Raises:
         DriverError: the store or a socket cannot be had.
@@ -73,9 +74,15 @@ def start(daemon: Daemon) -> KniRuntime:
             on_collect=collected,
         )
     )
+    # Before its sockets answer: whoever has been told of a pod finds it in `kroute show pods` and in the metrics.
+    daemon.kni = runtime[0]
+    try:
+        daemon.kni.serve()
+    except BaseException:
+        daemon.kni = None
+        raise
     garbage.start()
     changed()
-    return runtime[0]
 
 
 class _Exhaustion:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kroute.drivers.kni import fast, gc, marks
 from kroute.drivers.kni.core import Core, Settings
-from kroute.drivers.kni.door import Door, take
+from kroute.drivers.kni.door import take
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of, ranges_of
 from kroute.drivers.kni.meter import Meter
@@ -21,6 +21,7 @@ from kroute.drivers.kni.plugins import Plugins
 from kroute.drivers.kni.server import KniServer
 from kroute.drivers.kni.store import Store
 from kroute.model.config import Cni, FastPath, Kni, KniLayout
+from kroute.model.errors import DriverError
 from kroute.model.kni import Generation, KniError, NodeFacts, Pool
 from kroute.plan import kni as plan
 
@@ -37,7 +38,7 @@ _FORCED = {
 
 
 class KniRuntime:
-    """The network runtime of this node; construction serves at once."""
+    """The network runtime of this node: construction ends what an earlier life left open, :meth:`serve` answers."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class KniRuntime:
         forgotten: Forgotten | None = None,
         on_collect: Callable[[list[gc.Finding]], None] = lambda _found: None,
     ) -> None:
-        """Recover what an earlier life left open, then serve.
+        """Take the sockets and the store, and undo or finish what is open.
 
         ``forgotten`` knows which pods Kubernetes does not; ``on_collect`` is told what each garbage collection found,
         in its thread.
@@ -70,21 +71,35 @@ class KniRuntime:
         self.networks = Networks(cni.directory, cni.file)
         self._on_change = on_change
         # The sockets first: until they are ours, another daemon may be at work on the store and the pods.
-        doors = take(Path(path) for path in config.sockets)
+        self._doors = take(Path(path) for path in config.sockets)
         try:
             self.core = self._core(cni, state)
-            self._server = self._serve(doors)
+            self._recover()
         except BaseException:
-            for door in doors:
+            for door in self._doors:
                 door.close()
+            raise
+        layout = _FORCED[config.attach_layout]
+        self._server = KniServer(self.core, self.meter, layout, self.collect)
+        self._collector = threading.Thread(
+            target=self._collect_for_ever, name="kni-gc", daemon=True
+        )
+
+    def serve(self) -> None:
+        """Answer at the sockets, and collect garbage from time to time.
+
+        Raises:
+            DriverError: a socket cannot be opened; all is closed then.
+        """
+        try:
+            self._server.start(self._doors)
+        except BaseException:
+            self._close_store()
             raise
         log.info(
             "KNI served sockets=%s attachments=%d",
-            ",".join(config.sockets),
+            ",".join(self._config.sockets),
             len(self.core.store.attachments),
-        )
-        self._collector = threading.Thread(
-            target=self._collect_for_ever, name="kni-gc", daemon=True
         )
         self._collector.start()
 
@@ -99,18 +114,19 @@ class KniRuntime:
             on_change=self._on_change,
         )
 
-    def _serve(self, doors: list[Door]) -> KniServer:
-        """Undo what an earlier life left open, then serve."""
-        layout = _FORCED[self._config.attach_layout]
-        server = KniServer(self.core, self.meter, layout, self.collect)
+    def _recover(self) -> None:
         try:
             self.core.recover()
-            server.start(doors)
+        except KniError as error:
+            self._close_store()
+            raise DriverError(str(error)) from error
         except BaseException:
-            self.core.store.close()
-            self.fast.close()
+            self._close_store()
             raise
-        return server
+
+    def _close_store(self) -> None:
+        self.core.store.close()
+        self.fast.close()
 
     def close(self) -> None:
         """End running calls, give the sockets up, close the store. Attachments stay."""
@@ -119,8 +135,7 @@ class KniRuntime:
             self._forgotten.close()
         self._server.stop(float(self._config.deadline))
         self._collector.join(float(self._config.deadline))  # it writes to the store
-        self.core.store.close()
-        self.fast.close()
+        self._close_store()
 
     def pods(self) -> list[dict[str, Any]]:
         """What is attached, for `kroute show pods`."""

@@ -1,0 +1,73 @@
+"""KNI's first and last moments in the daemon: who is answered, is known; who is sent away, leaves nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from kroute.drivers.kni.client import Refused
+from support.daemon import Site
+from support.kni_daemon import client, kni_node, ready
+from support.netns import wait_for
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def site():
+    with Site("knb") as made:
+        yield made
+
+
+def test_whoever_is_answered_by_kni_finds_its_pods_shown(site):
+    node = kni_node(site)
+    node.start()
+    ready(node)
+    pod = site.lab.namespace("pod")
+    with client(node) as wire:
+        wire.attach(pod.name, pod.path)
+    for _ in range(5):
+        node.end(signal.SIGKILL)
+        node.launch()
+        end, answered = time.monotonic() + 20.0, False
+        while not answered and time.monotonic() < end:
+            with suppress(Refused), client(node) as wire:
+                answered = bool(wire.query(pod.name).ipconfigs)
+        assert [row["id"] for row in node.ask("pods")] == [pod.name]
+
+
+def test_sigterm_while_an_earlier_life_is_cleaned_up_leaves_no_socket(site):
+    node = kni_node(site)
+    started, go_on = node.folder / "started", node.folder / "go-on"
+    plugin = node.folder / "bin" / "slow"
+    plugin.parent.mkdir()
+    plugin.write_text(
+        f"#!/bin/sh\ntouch {started}-$CNI_COMMAND\nwhile [ ! -e {go_on} ]; do sleep 0.05; done\nexit 0\n"
+    )
+    plugin.chmod(0o755)
+    folders = ["/usr/lib/cni", str(plugin.parent)]
+    node.configure({"cni": {"binDirectories": folders, "extraPlugins": [{"type": "slow"}]}})
+    node.start()
+    ready(node)
+    pod = site.lab.namespace("pod")
+
+    def attach() -> None:
+        with suppress(Refused), client(node) as wire:
+            wire.attach(pod.name, pod.path)
+
+    caller = threading.Thread(target=attach)
+    caller.start()
+    wait_for((node.folder / "started-ADD").exists, what="the plugin to run")
+    node.end(signal.SIGKILL)
+    caller.join()
+    process = node.launch()
+    wait_for((node.folder / "started-DEL").exists, what="the recovery to begin")
+    process.send_signal(signal.SIGTERM)
+    go_on.touch()
+    assert process.wait(20.0) == 0
+    assert not (node.folder / "kni.sock").exists()
+    assert node.words().rstrip().endswith("stopped; routes and conflist stay as they are")
