@@ -260,12 +260,14 @@ def metrics(daemon: Daemon) -> Iterator[Metric]:
     if runtime is None:
         return
     meter = runtime.meter
-    attached = GaugeMetricFamily("kroute_kni_attachments", "Pods attached.")
+    attached = GaugeMetricFamily(
+        "kroute_kni_attachments", "Pods on record: attached, or on their way in or out."
+    )
     attached.add_metric([], len(runtime.core.store.attachments))
-    flying = GaugeMetricFamily("kroute_kni_in_flight", "Calls that run.")
+    flying = GaugeMetricFamily("kroute_kni_in_flight", "KNI calls at work.")
     flying.add_metric([], meter.in_flight)
     errors = CounterMetricFamily(
-        "kroute_kni_errors", "Calls refused, by cause.", labels=["method", "code"]
+        "kroute_kni_errors", "KNI calls refused, by gRPC status.", labels=["method", "code"]
     )
     for (method, code), count in list(meter.errors.items()):
         errors.add_metric([method, code], count)
@@ -301,7 +303,9 @@ def _durations(runtime: KniRuntime) -> Metric:
     from kroute.drivers.kni.meter import BUCKETS
 
     metric = HistogramMetricFamily(
-        "kroute_kni_seconds", "Duration of calls.", labels=["method", "path"]
+        "kroute_kni_seconds",
+        "Time from a call's message to its answer; path: who attached or detached (exec, fast), empty for other calls.",
+        labels=["method", "path"],
     )
     for (method, how), histogram in list(runtime.meter.durations.items()):
         total, buckets = 0, []

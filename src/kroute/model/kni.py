@@ -231,6 +231,11 @@ class Attachment:
     announce: bool = False
     wirings: tuple[Wiring, ...] = ()
 
+    @property
+    def pod(self) -> str:
+        """``namespace/name`` as far as they were said; `-` where the client said neither."""
+        return f"{self.namespace}/{self.name}".strip("/") or "-"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:

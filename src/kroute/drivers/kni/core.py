@@ -228,10 +228,9 @@ class Core:
             for name, config in reply.ipconfigs.items()
         )
         log.info(
-            "attached id=%s pod=%s/%s netns=%s how=%s generation=%s %s",
+            "attached id=%s pod=%s netns=%s how=%s generation=%s %s",
             attachment.id,
-            attachment.namespace,
-            attachment.name,
+            attachment.pod,
             attachment.netns,
             attachment.wirings[0].how.value,
             attachment.generation.value,
@@ -275,7 +274,7 @@ class Core:
             if known is None or not wanted(known):
                 return False
             self._release(known, deadline)
-        log.info("detached id=%s pod=%s/%s", container, known.namespace, known.name)
+        log.info("detached id=%s pod=%s", container, known.pod)
         self._on_change()
         return True
 

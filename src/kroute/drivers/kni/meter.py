@@ -30,7 +30,7 @@ class Meter:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self.durations: dict[tuple[str, str], Histogram] = {}
-        """By method and path (``exec``, ``fast``, empty)."""
+        """By method and path: ``exec`` or ``fast`` of what was attached or detached, empty of other calls."""
         self.errors: Counter[tuple[str, str]] = Counter()
         """By method and status code."""
         self.in_flight = 0

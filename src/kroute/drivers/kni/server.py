@@ -26,7 +26,7 @@ from kroute.drivers.kni.gc import Finding
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.porter import Porter
 from kroute.model.errors import DriverError
-from kroute.model.kni import Empty, Generation, KniError, PodReply, Refusal
+from kroute.model.kni import Empty, Generation, KniError, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -131,9 +131,8 @@ class KniServer(grpc.GenericRpcHandler):
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             data = self._porter.message(name, requests, context)
             if data is None:
-                context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-                context.set_details(f"{name} needs one message")
-                return b""
+                text = f"{name} needs one message"
+                return _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, text)
             with slots:
                 return behaviour(data, context)
 
@@ -152,26 +151,37 @@ class KniServer(grpc.GenericRpcHandler):
 
     def _behaviour(self, method: Method) -> Behaviour:
         def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
+            if (
+                method.ask is Ask.ATTACH and not data
+            ):  # is there such a method? (as our client asks)
+                return _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "the request is empty")
             began = time.perf_counter()
             self._meter.begin()
-            how, code = "", ""
+            who = how = code = ""
             try:
-                reply = self._answer(method, data)
-                how = reply.extradata.get("how", "") if isinstance(reply, PodReply) else ""
+                request, generation = read(method, data, self._forced)
+                who = getattr(request, "id", "")
+                how = self._how(method, who)
+                reply = self._answer(method, request, generation)
+                how = how or self._how(method, who)
                 return encode(method.reply, reply)
             except Exception as error:  # noqa: BLE001 - a bug in one call must not end the others
-                status, text = _status(method, error)
+                status, text = _status(f"{method.name} id={who}" if who else method.name, error)
                 code = status.name
-                context.set_code(status)
-                context.set_details(text)
-                return b""
+                return _refuse(context, status, text)
             finally:
                 self._meter.end(method.name, how, time.perf_counter() - began, code)
 
         return behave
 
-    def _answer(self, method: Method, data: bytes) -> Any:
-        request, generation = read(method, data, self._forced)
+    def _how(self, method: Method, container: str) -> str:
+        """Who does the work of a call that attaches or detaches a pod, as far as it is known yet or still."""
+        known = self._core.store.attachments.get(container)
+        if method.ask in _QUERIES or known is None or not known.wirings:
+            return ""
+        return known.wirings[0].how.value
+
+    def _answer(self, method: Method, request: Any, generation: Generation) -> Any:
         core = self._core
         match method.ask:
             case Ask.ATTACH:
@@ -207,11 +217,17 @@ class KniServer(grpc.GenericRpcHandler):
         return standard.SERVING if serves else standard.NOT_SERVING
 
 
-def _status(method: Method, error: Exception) -> tuple[grpc.StatusCode, str]:
+def _refuse(context: grpc.ServicerContext, status: grpc.StatusCode, text: str) -> bytes:
+    context.set_code(status)
+    context.set_details(text)
+    return b""
+
+
+def _status(call: str, error: Exception) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, MalformedMessage):
         return grpc.StatusCode.INVALID_ARGUMENT, str(error)
     if isinstance(error, KniError):
-        log.warning("%s refused: %s", method.name, error)
+        log.warning("%s refused: %s", call, error)
         return _CODES[error.refusal], str(error)
-    log.error("%s failed", method.name, exc_info=error)
+    log.error("%s failed", call, exc_info=error)
     return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}; see the daemon's log"
