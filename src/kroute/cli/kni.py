@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kroute.cli import NO, OK, UNREACHABLE
 from kroute.codec.show import as_json, as_yaml, table
-from kroute.model.kni import CreateRequest, DeleteRequest, Generation, PodReply, PortMapping
+from kroute.model.errors import KrouteError
+from kroute.model.kni import (
+    PROTOCOLS,
+    CreateRequest,
+    DeleteRequest,
+    Generation,
+    PodReply,
+    PortMapping,
+)
 
 if TYPE_CHECKING:
     from kroute.drivers.kni.client import KniClient
@@ -30,9 +39,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         made = actions.add_parser(name, help=words)
         made.add_argument("--socket", default=DEFAULT_SOCKET, help="the server's socket")
         made.add_argument(
-            "--generation", choices=[g.value for g in Generation], help="default: ask"
+            "--generation",
+            choices=[g.value for g in Generation],
+            help="default: find out; say v0.0.6 to a server of it that has no CreateNetwork",
         )
-        made.add_argument("--timeout", type=float, default=90.0, help="seconds a call may take")
+        made.add_argument("--timeout", type=_seconds, default=90.0, help="seconds a call may take")
         made.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
         return made
 
@@ -83,10 +94,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _attach(client: KniClient, args: argparse.Namespace) -> int:
     ports = tuple(map(_port, args.port))
-    labels, annotations = _pairs(args.label), _pairs(args.annotation)
+    labels, annotations = _pairs("--label", args.label), _pairs("--annotation", args.annotation)
     pod: dict[str, Any] = {"name": args.name, "namespace": args.namespace, "labels": labels}
-    reply = client.attach(args.id, args.netns, annotations=annotations, port_mappings=ports, **pod)
-    return _show_pod(reply, args)
+    client.attach(args.id, args.netns, annotations=annotations, port_mappings=ports, **pod)
+    return _query(client, args)
 
 
 def _detach(client: KniClient, args: argparse.Namespace) -> int:
@@ -103,14 +114,17 @@ def _nodes(client: KniClient, args: argparse.Namespace) -> int:
     rows = [
         {"name": n.name, "ready": n.ready, **dict(sorted(n.extradata.items()))} for n in networks
     ]
-    for row in rows if args.output == "table" else ():
-        for key, value in row.items():
-            print(
-                f"{key + ':':16}{'yes' if value is True else 'no' if value is False else value or '-'}"
-            )
-        print()
+    if args.output == "table":
+        print("\n\n".join("\n".join(_lines(row)) for row in rows))
     _print_data(rows, args)
     return OK if networks and networks[0].ready else NO
+
+
+def _lines(row: Mapping[str, Any]) -> Iterator[str]:
+    words = {True: "yes", False: "no"}
+    for key, value in row.items():
+        shown = words[value] if isinstance(value, bool) else value or "-"
+        yield f"{key + ':':16}{shown}"
 
 
 def _create(client: KniClient, args: argparse.Namespace) -> int:
@@ -120,6 +134,8 @@ def _create(client: KniClient, args: argparse.Namespace) -> int:
 
 
 def _delete(client: KniClient, args: argparse.Namespace) -> int:
+    if not (args.id or args.name or args.netns):
+        raise KrouteError("say what to delete: --id, --name or --netns")
     request = DeleteRequest(
         id=args.id, name=args.name, namespace=args.namespace, netns_path=args.netns
     )
@@ -165,6 +181,8 @@ def _show_pod(reply: PodReply, args: argparse.Namespace) -> int:
     for name, config in reply.ipconfigs.items() if args.output == "table" else ():
         print(f"{name:16}{config.mac:19}{', '.join(config.ip) or '-'}")
     _print_data({n: asdict(c) for n, c in reply.ipconfigs.items()}, args)
+    if not reply.ipconfigs:
+        print(f"kroute kni {args.action}: {args.id} has no addresses", file=sys.stderr)
     return OK if reply.ipconfigs else NO
 
 
@@ -173,14 +191,21 @@ def _print_data(value: Any, args: argparse.Namespace) -> None:
         print((as_json if args.output == "json" else as_yaml)(value), end="")
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
+def _pairs(option: str, words: list[str]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word.lstrip("="):
+            raise KrouteError(f"{option} {word}: expected KEY=VALUE")
     return {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
-def _port(word: str) -> PortMapping:
-    from kroute.model.errors import KrouteError
-    from kroute.model.kni import PROTOCOLS
+def _seconds(word: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(word) < float("inf"):
+            return float(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds above 0")
 
+
+def _port(word: str) -> PortMapping:
     ports, _, protocol = word.partition("/")
     host, _, inside = ports.partition(":")
     if not (host.isdigit() and inside.isdigit() and (protocol or "tcp") in PROTOCOLS):
