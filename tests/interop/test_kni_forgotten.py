@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.request import urlopen
 
 import pytest
 
 from support.daemon import Kroute, Site
 from support.fakekube import Failure, FakeKube
 from support.inventory import kubeconfig, pod_object
-from support.kni_daemon import client, ready
+from support.kni_daemon import client, metrics, ready
 from support.netns import Namespace, wait_for
 
 pytestmark = pytest.mark.root
@@ -67,12 +66,6 @@ class Scene:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def metrics(self) -> str:
-        """What Prometheus reads."""
-        url = "http://127.0.0.1:20244/metrics"
-        with self.node.where.entered(), urlopen(url, timeout=10) as page:
-            return str(page.read().decode())
-
     def attached(self) -> set[str]:
         """The pods that have their addresses."""
         return {row["pod"] for row in self.node.ask("pods")}
@@ -99,8 +92,8 @@ def test_what_kubernetes_has_forgotten_is_released_and_counted_and_the_rest_stay
     assert scene.attached() == {"default/here", "default/lost"}
     assert scene.collect() == f"{lost}: {said}: released\n"
     assert scene.attached() == {"default/here"}
-    assert 'kroute_kni_garbage_released_total{cause="pod"} 1.0' in scene.metrics()
-    assert 'kroute_kni_garbage_left{cause="pod"} 0.0' in scene.metrics()
+    assert 'kroute_kni_garbage_released_total{cause="pod"} 1.0' in metrics(scene.node)
+    assert 'kroute_kni_garbage_left{cause="pod"} 0.0' in metrics(scene.node)
 
 
 def test_an_api_server_that_is_away_or_comes_back_without_pods_takes_none_along(scene: Scene):
@@ -121,7 +114,7 @@ def test_an_api_server_that_is_away_or_comes_back_without_pods_takes_none_along(
     wait_for(doubted, 2 * OUTAGE, "the doubt to be told")
     assert "it may lack any" in scene.node.problems()[min(stuck)]
     assert "pods" not in scene.node.problems()
-    assert 'kroute_kni_garbage_left{cause="pod"} 2.0' in scene.metrics()
+    assert 'kroute_kni_garbage_left{cause="pod"} 2.0' in metrics(scene.node)
     assert scene.attached() == {"default/here", "default/lost"}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -13,8 +12,8 @@ from kroute.drivers.kni import gc, marks
 from kroute.drivers.kni.fast import FastPath
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.model.kni import Generation, How
-from kroute.model.pod import Pod, PodsSeen
 from support.kni import KniNode, request
+from support.kni_garbage import ApiPods, Clock, labels
 from support.netns import Namespace, wait_for
 
 pytestmark = pytest.mark.root
@@ -25,16 +24,6 @@ V = Generation.V008
 def node():
     with KniNode("gc") as made:
         yield made
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def fast_core(node: KniNode):
@@ -209,32 +198,6 @@ def test_an_address_is_not_free_before_the_interface_that_uses_it_is_gone(node):
 # --- pods that Kubernetes has forgotten -----------------------------------------------------------------
 
 
-class ApiPods:
-    """What an API server says of this node's pods."""
-
-    def __init__(self) -> None:
-        self.pods: dict[str, Pod] = {}
-        self.failure = ""
-        self.asked = 0
-        self.on_ask: Callable[[], object] = lambda: None
-
-    def run(self, *names: str) -> None:
-        """Exactly these pods are on the node."""
-        pods = [Pod(namespace="default", name=name, uid=f"uid-{name}") for name in names]
-        self.pods = {pod.key: pod for pod in pods}
-
-    def seen(self) -> PodsSeen:
-        return PodsSeen(pods=dict(self.pods), failure=self.failure)
-
-    def ask(self) -> PodsSeen:
-        self.asked += 1
-        self.on_ask()
-        return self.seen()
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 class Watched:
     """A node with a pod that Kubernetes knows, one that it has forgotten, and one that nobody has told of itself."""
 
@@ -250,13 +213,9 @@ class Watched:
     def attach(self, *names: str) -> None:
         """As a kubelet of any generation does it."""
         for name in names:
-            labels = {
-                "io.kubernetes.pod.name": name,
-                "io.kubernetes.pod.namespace": "default",
-                "io.kubernetes.pod.uid": f"uid-{name}",
-            }
+            wanted = request(self.pods[name], id=f"c-{name}", labels=labels(name))
             with self.node.node.entered():
-                self.core.attach(request(self.pods[name], id=f"c-{name}", labels=labels), V)
+                self.core.attach(wanted, V)
 
     def collect(self, after: float = 0.0, *, dry_run: bool = False) -> list[gc.Finding]:
         """What is found so many seconds later."""

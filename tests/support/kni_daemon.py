@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from typing import Any
+from urllib.request import urlopen
 
 from kroute.drivers.kni.client import KniClient, Refused
 from kroute.model.kni import Generation, PodReply
@@ -48,6 +49,12 @@ def leases(kroute: Kroute) -> dict[str, str]:
     folder = kroute.folder / "leases" / "kroute"
     names = [p for p in folder.glob("*") if p.name[0] in "1f"]
     return {p.name: p.read_text().splitlines()[0] for p in names}
+
+
+def metrics(kroute: Kroute) -> str:
+    """What Prometheus reads."""
+    with kroute.where.entered(), urlopen("http://127.0.0.1:20244/metrics", timeout=10) as page:
+        return str(page.read().decode())
 
 
 def veths(kroute: Kroute) -> list[str]:

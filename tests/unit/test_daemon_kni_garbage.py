@@ -48,13 +48,23 @@ def garbage(daemon: Any) -> _Garbage:
 
 @pytest.mark.parametrize(
     "daemon",
-    [FakeDaemon(kind="static"), FakeDaemon(", forgottenPodGrace: 0")],
-    ids=["no Kubernetes", "not wanted"],
+    [FakeDaemon(kind="static"), FakeDaemon(", forgottenPodGrace: 0, criSocket: /s")],
+    ids=["nobody to ask", "not wanted"],
 )
 def test_pods_are_not_followed_where_nobody_could_tell_or_wants_to_know(daemon: FakeDaemon):
     made = garbage(daemon)
     made.start()
     assert made.forgotten is None
+
+
+@pytest.mark.parametrize("kind", ["static", "kubernetes"])
+def test_the_runtime_is_asked_where_its_socket_is_told_with_kubernetes_or_without(kind: str):
+    made = garbage(FakeDaemon(", criSocket: /gone/cri.sock", kind))
+    assert made.forgotten is not None
+    assert made.forgotten.look([]) == ()
+    failures = made.forgotten.failures()
+    assert "no CRI answers at /gone/cri.sock" in failures[Cause.SANDBOX]
+    assert (Cause.POD in failures) is (kind == "kubernetes")
 
 
 def test_an_inventory_in_doubt_is_one_about_pods_until_it_is_believed_again():

@@ -222,12 +222,17 @@ def test_kni_gets_the_mounts_that_its_configuration_names():
     kni = parse_config(configurations()["overlays/kni"], "kni").kni
     mounts = {m["mountPath"]: m for m in [*daemon()["volumeMounts"], *container["volumeMounts"]]}
     assert kni.enabled
-    assert {str(Path(socket).parent) for socket in kni.sockets} | {kni.cache_directory} <= {*mounts}
+    sockets = {str(Path(socket).parent) for socket in (*kni.sockets, kni.cri_socket)}
+    assert sockets | {kni.cache_directory} <= {*mounts}
     paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]}
-    assert {paths[m["name"]] for m in container["volumeMounts"]} == {"/run/netns", "/var/lib/cni"}
+    assert [paths[m["name"]] for m in container["volumeMounts"]] == [
+        m["mountPath"] for m in container["volumeMounts"]
+    ]
     assert paths[mounts["/tmp"]["name"]] == "/tmp", "the kubelet is to see the socket"
     # The API allows two-way propagation to privileged containers only, and those no escalation ban.
     assert mounts["/run/netns"]["mountPropagation"] == "Bidirectional"
+    runtime = mounts[str(Path(kni.cri_socket).parent)]
+    assert (runtime["readOnly"], runtime["mountPropagation"]) == (True, "HostToContainer")
     assert container["securityContext"]["privileged"]
     assert container["securityContext"]["allowPrivilegeEscalation"]
 

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 _LOOK = 0.1
 """Seconds between an attach or detach and the look at how full the ranges are."""
 HOW_TO_BE_ALLOWED = "Grant the right to list and watch pods (as deploy/overlays/kni), or set kni.forgottenPodGrace to 0"
+LISTED = "kni.sandboxes.json"
+"""Among the daemon's state: which attachments the container runtime has listed."""
 MOST_PROBLEMS = 20
 """Pieces of garbage that are named among the problems; the rest is in metrics and in `kroute kni gc --dry-run`."""
 
@@ -124,21 +126,33 @@ class _Exhaustion:
 
 
 class _Garbage:
-    """Follows the own node's pods where Kubernetes tells of them; reports what garbage collection is stuck with."""
+    """Follows the own node's pods where Kubernetes tells of them, and asks the container runtime where its socket is
+    configured; reports what garbage collection is stuck with."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._pods: KubernetesPods | None = None
         self.forgotten: Forgotten | None = None
-        """None where nobody asks whether Kubernetes knows the pods."""
-        inventory, grace = daemon.config.inventory, daemon.config.kni.forgotten_pod_grace
-        if inventory.kind is InventoryKind.KUBERNETES and grace:
+        """None where nobody is asked whether attached pods are still wanted."""
+        inventory, config = daemon.config.inventory, daemon.config.kni
+        if not config.forgotten_pod_grace:
+            return
+        if inventory.kind is InventoryKind.KUBERNETES:
             from kroute.drivers.inventory.pods import KubernetesPods
-            from kroute.drivers.kni.forgotten import Forgotten
 
             me = daemon.control.observed.me
             self._pods = KubernetesPods(inventory.kubernetes, me, self._pods_changed)
-            self.forgotten = Forgotten(self._pods, float(grace), doubt=self._doubt)
+        sandboxes = None
+        if config.cri_socket:
+            from kroute.drivers.kni.sandboxes import Sandboxes
+
+            file = Path(daemon.config.paths.state) / LISTED
+            sandboxes = Sandboxes(config.cri_socket, file)
+        if self._pods or sandboxes:
+            from kroute.drivers.kni.forgotten import Forgotten
+
+            grace = float(config.forgotten_pod_grace)
+            self.forgotten = Forgotten(self._pods, grace, sandboxes=sandboxes, doubt=self._doubt)
 
     def start(self) -> None:
         """Begin to follow."""

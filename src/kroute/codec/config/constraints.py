@@ -125,6 +125,7 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "run": _OWN_FOLDER,
     "cacheDirectory": _PLACE,
     "sockets": (r"/[\s\S]*[^/]", "the absolute path of a socket"),
+    "criSocket": (r"(?:/[\s\S]*[^/])?", "the absolute path of a socket, or nothing"),
     "state": _OWN_FOLDER,
     "user": (r"[^\s:]+", "the name of a user"),
     "url": (r"https?://[^\s/]+(?:/\S*)?", "a URL such as http://127.0.0.1:8080/healthz"),

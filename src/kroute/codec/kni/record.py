@@ -8,6 +8,7 @@ from typing import Any
 
 from kroute.model.errors import KrouteError
 from kroute.model.kni import Attachment, Domain, Generation, How, Phase, Wiring
+from kroute.model.sandbox import Listed
 
 
 class Unreadable(KrouteError):
@@ -63,3 +64,22 @@ def read_domain(text: str) -> Domain:
         return Domain(**json.loads(text))
     except (ValueError, TypeError) as error:
         raise Unreadable(f"a stored namespace cannot be read: {error}") from error
+
+
+def write_listed(listed: Listed) -> str:
+    """Which attachments a runtime has listed, one file's content."""
+    return json.dumps({"runtime": listed.runtime, "listed": sorted(listed.keys)}) + "\n"
+
+
+def read_listed(text: str) -> Listed:
+    """The same back.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        found = json.loads(text)
+        keys = frozenset((str(id), float(since)) for id, since in found["listed"])
+        return Listed(str(found["runtime"]), keys)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"what the CRI has listed cannot be read: {error}") from error

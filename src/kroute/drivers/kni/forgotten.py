@@ -1,4 +1,5 @@
-"""Attachments of pods that Kubernetes has forgotten: :mod:`kroute.plan.kni_gc` judges, this remembers and asks."""
+"""Attachments that Kubernetes or the container runtime denies: :mod:`kroute.plan.kni_absence` judges, this remembers
+and asks."""
 
 from __future__ import annotations
 
@@ -6,11 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from kroute.model.kni import Attachment
 from kroute.model.pod import PodsSeen
-from kroute.plan.kni_gc import Memory, Verdict, confirm, judge, knows
+from kroute.model.sandbox import Listed, SandboxesSeen
+from kroute.plan.kni_absence import Heard, Memory, Verdict, confirm, judge, knows
+from kroute.plan.kni_gc import Cause
 
 log = logging.getLogger(__name__)
 
@@ -28,55 +32,100 @@ class PodSource(Protocol):
         """Follow no more."""
 
 
+class SandboxSource(Protocol):
+    """Who knows the node's sandboxes."""
+
+    def ask(self) -> SandboxesSeen:
+        """What there is now; may block for as long as a request may take."""
+
+    def load(self) -> Listed:
+        """What an earlier life had seen listed."""
+
+    def save(self, listed: Listed) -> None:
+        """Keep what has been seen listed for the next life."""
+
+
 class Forgotten:
-    """Remembers since when pods are unknown; one look at a time, whoever asks for it."""
+    """Remembers since when attachments are denied; one look at a time, whoever asks for it."""
 
     def __init__(
         self,
-        source: PodSource,
+        pods: PodSource | None,
         grace: float,
         *,
+        sandboxes: SandboxSource | None = None,
         doubt: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``grace`` in seconds; ``doubt`` says why the API server is not to be believed, or nothing."""
-        self._source = source
+        """``grace`` in seconds; ``doubt`` says why the API server is not to be believed, or nothing. A source that is
+        None is not asked."""
+        self._pods = pods
+        self._sandboxes = sandboxes
         self._grace = grace
         self._doubt = doubt
         self._clock = clock
-        self._memory = Memory({}, None)
+        self._memory = Memory(listed=sandboxes.load() if sandboxes else Listed())
+        self._seen: SandboxesSeen | None = None
         self._mutex = threading.Lock()
 
-    @property
-    def failure(self) -> str:
-        """Why nothing is known of pods just now; empty while it is."""
-        return self._source.seen().failure
+    def failures(self) -> dict[Cause, str]:
+        """Why nothing is known just now of pods, or at the last look of sandboxes; without those who answer."""
+        pods = self._pods.seen().failure if self._pods else ""
+        sandboxes = self._seen.failure if self._seen else ""
+        return {c: why for c, why in ((Cause.POD, pods), (Cause.SANDBOX, sandboxes)) if why}
 
     def look(self, attachments: Iterable[Attachment]) -> tuple[Verdict, ...]:
-        """The attachments whose pods are unknown. Before one may go, the API server is asked once more."""
+        """The attachments that are denied. Before one may go, all are asked once more."""
         known = list(attachments)
         with self._mutex:
-            before, seen, now = self._memory, self._source.seen(), self._clock()
-            found = judge(known, seen, self._doubt(), before, now=now, grace=self._grace)
-            self._memory = found.memory
+            return self._look(known)
+
+    def _look(self, known: list[Attachment]) -> tuple[Verdict, ...]:
+        before, pods = self._memory, self._pods.seen() if self._pods else None
+        self._seen = self._sandboxes.ask() if self._sandboxes else None
+        heard, now = Heard(pods, self._seen, self._doubt()), self._clock()
+        found = judge(known, heard, before, now=now, grace=self._grace)
+        self._remember(found.memory)
         for verdict in found.verdicts:
             self._note(verdict, before)
         if all(verdict.kept for verdict in found.verdicts):
             return found.verdicts
-        return tuple(confirm(found.verdicts, known, self._source.ask()))
+        again = self._ask_again(heard)
+        second = judge(known, again, found.memory, now=now, grace=self._grace)
+        failure = " and ".join(s.failure for s in again[:2] if s is not None and s.failure)
+        return tuple(confirm(found.verdicts, second.verdicts, failure))
 
-    def denies(self, attachment: Attachment) -> bool:
-        """Whether the pod is unknown at this very moment."""
-        seen = self._source.seen()
+    def _ask_again(self, heard: Heard) -> Heard:
+        """The same from whom it concerns: a watch may hang unnoticed, and asking the API server takes its time."""
+        pods = heard.pods
+        if self._pods and pods:
+            pods = replace(self._pods.ask(), since=pods.since)
+        if self._sandboxes:
+            self._seen = self._sandboxes.ask()
+        return heard._replace(pods=pods, sandboxes=self._seen)
+
+    def denies(self, attachment: Attachment, cause: Cause) -> bool:
+        """Whether it is denied at this very moment, for the cause that was found."""
+        if self._seen is not None and (self._seen.failure or attachment.id in self._seen.sandboxes):
+            return False
+        if cause is Cause.SANDBOX or self._pods is None:
+            return True
+        seen = self._pods.seen()
         return not seen.failure and not knows(seen, attachment)
 
     def close(self) -> None:
         """Follow pods no more."""
-        self._source.close()
+        if self._pods is not None:
+            self._pods.close()
+
+    def _remember(self, memory: Memory) -> None:
+        if self._sandboxes is not None and memory.listed != self._memory.listed:
+            self._sandboxes.save(memory.listed)
+        self._memory = memory
 
     def _note(self, verdict: Verdict, before: Memory) -> None:
         attachment = verdict.attachment
-        if verdict.key not in before.unknown:
+        if not before.knows_of(verdict.key):
             log.warning(
                 "attachment id=%s: %s: kept: %s", attachment.id, verdict.reason, verdict.kept
             )

@@ -18,7 +18,8 @@ from kroute.drivers.kni.leases import leases_of
 from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import Attachment, KniError, Phase
 from kroute.plan.kni import PRIMARY
-from kroute.plan.kni_gc import Cause, Garbage, Verdict, host_ends, key_of, ownerless, stray
+from kroute.plan.kni_absence import Verdict, key_of
+from kroute.plan.kni_gc import Cause, Garbage, host_ends, ownerless, stray
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,17 @@ class Finding:
 
 
 _RELEASED = "released"
-PODS = "pods"
-"""The object of the finding that nothing is known of pods, which is no thing to release."""
+SOURCES = {
+    Cause.POD: ("pods", "Kubernetes' pods on this node", "no attachment is judged by them"),
+    Cause.SANDBOX: (
+        "sandboxes",
+        "the container runtime's sandboxes",
+        "no attachment whose namespace lives is released meanwhile",
+    ),
+}
+"""Who is asked about attachments: the object of the finding that nothing is known (no thing to release), what is not
+known, and what that means."""
+_ASKED = frozenset(name for name, _what, _then in SOURCES.values())
 
 
 class Tally:
@@ -63,7 +73,7 @@ class Tally:
         for finding in findings:
             if finding.released:
                 self.released[finding.cause] += 1
-            elif finding.object != PODS:
+            elif finding.object not in _ASKED:
                 left[finding.cause] += 1
         self.left = left
 
@@ -95,9 +105,10 @@ def collect(
     """Find and release; ``dry_run`` looks only. What cannot be released now is found again next time.
 
     ``lease_age``: seconds that leases and veths without an owner are left alone; ``strays`` remembers the veths from
-    one look to the next. Without ``forgotten`` nobody asks whether Kubernetes knows the pods.
+    one look to the next. Without ``forgotten`` nobody asks whether Kubernetes or the CRI knows the pods.
     """
-    found = [*_attachments(core, dry_run), *_forgotten(core, forgotten, dry_run)]
+    # Who does not answer comes first: of the problems that follow from it only so many are told.
+    found = [*_forgotten(core, forgotten, dry_run), *_attachments(core, dry_run)]
     found += [*_domains(core, dry_run), *_veths(core, dry_run, strays or Strays(), lease_age)]
     found += _leases(core, dry_run, lease_age, _with_veths())
     if not dry_run:
@@ -121,27 +132,28 @@ def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
 def _forgotten(core: Core, forgotten: Forgotten | None, dry_run: bool) -> Iterator[Finding]:
     if forgotten is None:
         return
-    if failure := forgotten.failure:
-        reason = f"Kubernetes' pods on this node are not known: {failure}"
-        yield Finding(
-            object=PODS, cause=Cause.POD, reason=reason, outcome="no attachment is judged by them"
-        )
     sound = [a for a in list(core.store.attachments.values()) if core.why_garbage(a) is None]
-    for verdict in forgotten.look(sound):
-        garbage = Garbage(cause=Cause.POD, reason=verdict.reason)
+    verdicts = forgotten.look(sound)
+    for cause, failure in forgotten.failures().items():
+        name, what, then = SOURCES[cause]
+        reason = f"{what} are not known: {failure}"
+        stuck = cause is Cause.SANDBOX  # of the pods' failure who follows them tells at once
+        yield Finding(object=name, cause=cause, reason=reason, outcome=then, stuck=stuck)
+    for verdict in verdicts:
+        garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
         if verdict.kept:
             yield _kept(verdict)
         else:
-            why = _still(verdict.attachment, forgotten)
+            why = _still(verdict, forgotten)
             yield from _detached(core, verdict.attachment, garbage, why, dry_run)
 
 
-def _still(attachment: Attachment, forgotten: Forgotten) -> Callable[[Attachment], object | None]:
-    """Whether what is attached when its turn has come is the same, and unknown as ever."""
+def _still(verdict: Verdict, forgotten: Forgotten) -> Callable[[Attachment], object | None]:
+    """Whether what is attached when its turn has come is the same, and denied as ever."""
 
     def why(known: Attachment) -> object | None:
-        same = key_of(known) == key_of(attachment) and forgotten.denies(known)
-        return attachment if same else None
+        same = key_of(known) == verdict.key and forgotten.denies(known, verdict.cause)
+        return known if same else None
 
     return why
 
@@ -149,7 +161,7 @@ def _still(attachment: Attachment, forgotten: Forgotten) -> Callable[[Attachment
 def _kept(verdict: Verdict) -> Finding:
     return Finding(
         object=f"attachment/{verdict.attachment.id}",
-        cause=Cause.POD,
+        cause=verdict.cause,
         reason=verdict.reason,
         outcome=f"kept: {verdict.kept}",
         stuck=verdict.stuck,
