@@ -58,7 +58,9 @@ def remove(node: Namespace, removing: Removal, names: list[str]) -> None:
     def one(name: str) -> None:
         with node.entered():
             try:
-                removing.remove(name, 20.0)
+                told = removing.remove([name], 20.0)
+                if name in told:
+                    raise told[name]
                 with talking() as talk:
                     assert talk.link(name) is None
             except (KniError, AssertionError) as error:
@@ -81,13 +83,22 @@ def test_an_interface_is_gone_when_its_removal_returns_also_the_tenth_in_a_row(n
 
 def test_interfaces_that_go_together_take_no_other_along(node, removing):
     names = make(node, 24)
-    remove(node, removing, names[:20])
-    assert links(node) == {"lo", *names[20:], *(f"p{name}" for name in names[20:])}
+    with node.entered():
+        assert removing.remove(names[:20], 20.0) == {}
+    left = {"lo", *names[20:], *(f"p{name}" for name in names[20:])}
+    assert links(node) == left
+
+
+def test_interfaces_that_different_callers_remove_at_once_all_go(node, removing):
+    remove(node, removing, make(node, 20))
+    assert links(node) == {"lo"}
 
 
 def test_an_interface_that_is_not_there_is_no_error_alone_or_among_others(node, removing):
-    remove(node, removing, ["none"])
-    remove(node, removing, [*make(node, 6), "none", "never"])
+    with node.entered():
+        assert removing.remove([], 20.0) == {}
+        assert removing.remove(["none"], 20.0) == {}
+        assert removing.remove([*make(node, 6), "none", "never"], 20.0) == {}
     assert links(node) == {"lo"}
 
 
@@ -115,9 +126,9 @@ def test_a_removal_that_takes_longer_than_its_caller_has_time_is_late_and_ends_a
 
     slow = Removal(slowly)
     (name,) = make(node, 1)
-    with node.entered(), pytest.raises(KniError) as caught:
-        slow.remove(name, 0.05)
-    assert caught.value.refusal is Refusal.LATE
+    with node.entered():
+        told = slow.remove([name], 0.05)
+    assert told[name].refusal is Refusal.LATE
     go_on.set()
     slow.close()
     assert links(node) == {"lo"}

@@ -14,6 +14,7 @@ from typing import Any, Self
 from kroute.codec.conflist import render
 from kroute.drivers.kni import marks
 from kroute.drivers.kni.core import Core, Settings
+from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Plugins
 from kroute.drivers.kni.store import Store
@@ -31,7 +32,8 @@ def make_core(
     """A core on the folders of a :class:`KniNode`, for a thread or process that lives in its namespace."""
     return Core(
         store or Store(folder / "state" / "kni.sqlite"),
-        Plugins((str(folder / "bin"), PLUGINS), str(folder / "cache"), marks.mark_result),
+        Plugins((str(folder / "bin"), PLUGINS), marks.mark_result),
+        LibcniCache(str(folder / "cache")),
         Networks(str(folder / "net.d"), "10-kroute.conflist"),
         lambda: NodeFacts(node="n1"),
         settings=Settings(deadline=deadline, netns_folder=folder / "netns"),

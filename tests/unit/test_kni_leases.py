@@ -39,7 +39,7 @@ def test_a_pod_s_leases_name_it_and_the_next_pod_gets_the_next_addresses(leases)
 
 def test_releasing_one_family_of_a_pod_leaves_the_other(leases):
     taken(leases, "a")
-    leases.give_back("a", "eth0", ("10.9.0.2",))
+    leases.give_back(("a", "eth0", ("10.9.0.2",)))
     assert leases.held() == {"fd00:9::2": "a"}
     assert (leases.folder / "fd00:9::2").read_bytes() == b"a\r\neth0"
 
@@ -47,18 +47,18 @@ def test_releasing_one_family_of_a_pod_leaves_the_other(leases):
 def test_only_the_owner_s_own_leases_are_given_back(leases):
     taken(leases, "a")
     taken(leases, "ab")
-    leases.give_back("a", "eth0", ("10.9.0.3", "fd00:9::3", "10.9.0.6"))
-    leases.give_back("a", "eth")
+    leases.give_back(("a", "eth0", ("10.9.0.3", "fd00:9::3", "10.9.0.6")))
+    leases.give_back(("a", "eth", ()))
     assert len(leases.held()) == 4
-    leases.give_back("a", "eth0")
+    leases.give_back(("a", "eth0", ()))
     assert set(leases.held().values()) == {"ab"}
 
 
 def test_addresses_in_use_are_passed_over_and_the_search_goes_once_around(leases):
     for container in "abcde":
         taken(leases, container, SMALL)
-    leases.give_back("b", "eth0")
-    leases.give_back("d", "eth0")
+    leases.give_back(("b", "eth0", ()))
+    leases.give_back(("d", "eth0", ()))
     assert [taken(leases, c, SMALL) for c in "fg"] == [["10.9.0.3"], ["10.9.0.5"]]
     with pytest.raises(KniError) as caught:
         taken(leases, "h", SMALL)

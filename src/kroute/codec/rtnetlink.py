@@ -48,6 +48,12 @@ GROUP_IPV6_ROUTE = 1 << 10
 GROUP_NEXTHOP = 32
 """RTNLGRP_NEXTHOP: a group number for NETLINK_ADD_MEMBERSHIP, beyond the 31 bits of a bind mask."""
 
+IFLA_GROUP = 27
+GROUP_OF_PODS = 0x6B6E6900
+"""The interface group of pods' veths: watchers of links leave them out, as no route leads over a bridge's port."""
+GROUP_OF_LEAVING_PODS = GROUP_OF_PODS | 1
+"""Of those that are to be removed by one message."""
+
 HEADER = Struct("=IHHII")
 """nlmsghdr: length, type, flags, sequence, port id."""
 _ATTRIBUTE = Struct("=HH")

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from kroute.codec.rtnetlink import (
     AF_UNSPEC,
     FAMILY_OF_KERNEL,
+    GROUP_OF_LEAVING_PODS,
+    GROUP_OF_PODS,
+    IFLA_GROUP,
     KERNEL_FAMILY,
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -94,6 +97,7 @@ def link_of(body: bytes) -> Link | None:
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_RUNNING),
         mtu=number(found.get(_IFLA_MTU, b"")),
+        of_pod=number(found.get(IFLA_GROUP, b"")) in (GROUP_OF_PODS, GROUP_OF_LEAVING_PODS),
     )
 
 

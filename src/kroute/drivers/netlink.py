@@ -11,13 +11,19 @@ import os
 import socket
 from array import array
 from collections.abc import Iterator
+from socket import htonl, htons
 from struct import pack
 
 from kroute.codec.rtnetlink import (
+    GROUP_OF_LEAVING_PODS,
+    GROUP_OF_PODS,
+    IFLA_GROUP,
     NLM_F_ACK,
     NLM_F_REQUEST,
     NLMSG_ERROR,
+    RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_NEWLINK,
     KernelError,
     error_of,
     message,
@@ -36,6 +42,26 @@ _PATIENCE = 30
 
 BpfInstruction = tuple[int, int, int, int]
 """code, jump if true, jump if false, constant (linux/filter.h)."""
+DROP_LINKS_OF_PODS: list[BpfInstruction] = [
+    (0x28, 0, 0, 4),  # nlmsg_type
+    (0x15, 1, 0, htons(RTM_NEWLINK)),
+    (0x15, 0, 11, htons(RTM_DELLINK)),
+    (0x00, 0, 0, 32),  # attributes begin behind nlmsghdr and ifinfomsg
+    (0x01, 0, 0, IFLA_GROUP),
+    (0x20, 0, 0, 0xFFFFF00C),  # SKF_AD_OFF + SKF_AD_NLATTR: where the attribute is
+    (0x15, 7, 0, 0),
+    (0x07, 0, 0, 0),
+    (0x40, 0, 0, 4),
+    (0x15, 3, 0, htonl(GROUP_OF_LEAVING_PODS)),
+    (0x15, 0, 3, htonl(GROUP_OF_PODS)),
+    (0x28, 0, 0, 4),
+    (0x15, 0, 1, htons(RTM_NEWLINK)),
+    (0x06, 0, 0, 0),
+]
+"""The beginning of a filter: drops what is told of pods' links, and goes on behind itself with all else.
+
+That one goes alone is told: one that plugins made was heard of before it came into its group.
+"""
 
 
 class Overrun(DriverError):

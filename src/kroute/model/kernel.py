@@ -13,7 +13,7 @@ Interface = IPv4Interface | IPv6Interface
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Link:
     """A network interface. ``up`` is its administrative state, ``carrier`` that of the wire (RFC 2863
-    dormant counts as without); ``mtu`` is in octets.
+    dormant counts as without); ``mtu`` is in octets; ``of_pod``: the node's end of a pod's veth.
     """
 
     index: int
@@ -21,6 +21,7 @@ class Link:
     up: bool
     carrier: bool
     mtu: int
+    of_pod: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

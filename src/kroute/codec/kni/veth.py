@@ -8,7 +8,9 @@ from struct import Struct, pack
 from typing import NamedTuple
 
 from kroute.codec.rtnetlink import (
+    GROUP_OF_PODS,
     HEADER,
+    IFLA_GROUP,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -35,7 +37,7 @@ _RTMSG = Struct("=BBBBBBBBI")
 _FAMILY = {4: 2, 6: 10}
 _IFF_UP = 1
 _ADDRESS, _IFNAME, _MTU, _MASTER, _TXQLEN = 1, 3, 4, 10, 13
-_OPERSTATE, _LINKINFO, _IFALIAS, _GROUP, _NET_NS_FD, _EXT_MASK = 16, 18, 20, 27, 28, 29
+_OPERSTATE, _LINKINFO, _IFALIAS, _NET_NS_FD, _EXT_MASK = 16, 18, 20, 28, 29
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER, _BRPORT_HAIRPIN = 1, 4
 _SKIP_STATS = 1 << 3
@@ -97,7 +99,8 @@ def create(
     peer += shared + attribute(_NET_NS_FD, pack("=i", netns))
     info = _text(_INFO_KIND, "veth") + attribute(_INFO_DATA, attribute(_VETH_PEER, peer))
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, host) + _mac(host_mac) + shared
-    body += _number(_MASTER, bridge) + attribute(_LINKINFO, info)
+    body += _number(_MASTER, bridge) + _number(IFLA_GROUP, GROUP_OF_PODS)
+    body += attribute(_LINKINFO, info)
     return message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, body)
 
 
@@ -110,10 +113,10 @@ def port_up(name: str, *, hairpin: bool, alias: str) -> bytes:
     return message(RTM_NEWLINK, NLM_F_REQUEST, body + attribute(_LINKINFO, info))
 
 
-def set_alias(index: int, alias: str) -> bytes:
-    """Give an interface an alias of at most 255 octets (IFALIASZ)."""
+def mark(index: int, alias: str) -> bytes:
+    """Give a pod's interface an alias of at most 255 octets (IFALIASZ), and its group."""
     body = _IFINFOMSG.pack(0, 0, index, 0, 0) + attribute(_IFALIAS, alias.encode())
-    return message(RTM_NEWLINK, NLM_F_REQUEST, body)
+    return message(RTM_NEWLINK, NLM_F_REQUEST, body + _number(IFLA_GROUP, GROUP_OF_PODS))
 
 
 def up(index: int) -> bytes:
@@ -175,14 +178,14 @@ def delete_index(index: int) -> bytes:
 
 def set_group(name: str, group: int) -> bytes:
     """Put an interface into a group."""
-    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name) + _number(_GROUP, group)
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _text(_IFNAME, name) + _number(IFLA_GROUP, group)
     return message(RTM_NEWLINK, NLM_F_REQUEST, body)
 
 
 def delete_group(group: int) -> bytes:
     """Remove every interface of a group at once."""
     return message(
-        RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _number(_GROUP, group)
+        RTM_DELLINK, NLM_F_REQUEST, _IFINFOMSG.pack(0, 0, 0, 0, 0) + _number(IFLA_GROUP, group)
     )
 
 

@@ -33,7 +33,7 @@ from kroute.codec.rtnetlink import (
 from kroute.codec.rtnetlink_nexthop import nexthop_of
 from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEvent, effective_metric, route_event
 from kroute.drivers.fib.nexthops import in_range
-from kroute.drivers.netlink import BpfInstruction, RouteSocket
+from kroute.drivers.netlink import DROP_LINKS_OF_PODS, BpfInstruction, RouteSocket
 
 _GROUPS = GROUP_LINK | GROUP_IPV4_IFADDR | GROUP_IPV6_IFADDR | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
 _READ_AT_ONCE = 512
@@ -147,6 +147,7 @@ def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
     equal, has_bits, end = 0x15, 0x45, 0x06
     low = table if table < 256 else RT_TABLE_COMPAT
     return [
+        *DROP_LINKS_OF_PODS,
         (word, 0, 0, 12),
         (equal, 18, 0, htonl(port)),
         (half, 0, 0, 4),

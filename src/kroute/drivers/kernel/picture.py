@@ -32,8 +32,9 @@ Owner = tuple[int, int]
 class Picture:
     """Links, addresses and others' routes of one table; ``ours`` are the protocols that are left out.
 
-    Link-local and multicast prefixes of IPv6 are left out as well: every link has them. So are routes beyond
-    ``routes_kept``, which are only counted.
+    The links of pods are left out: a node may have hundreds, and no route leads over a bridge's port. Link-local and
+    multicast prefixes of IPv6 are left out as well: every link has them. So are routes beyond ``routes_kept``, which
+    are only counted.
     """
 
     def __init__(self, *, table: int, ours: Collection[int], routes_kept: int) -> None:
@@ -85,7 +86,7 @@ class Picture:
         link = link_of(message.body)
         if link is None:
             return False
-        if message.kind == RTM_NEWLINK:
+        if message.kind == RTM_NEWLINK and not link.of_pod:
             before = self._links.get(link.index)
             self._links[link.index] = link
             if before is None or before.up == link.up:

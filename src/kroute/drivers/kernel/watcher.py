@@ -34,7 +34,13 @@ from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_link import addresses_request, links_request
 from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEncoder, RouteForm
 from kroute.drivers.kernel.picture import Picture
-from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket, reason_of
+from kroute.drivers.netlink import (
+    DROP_LINKS_OF_PODS,
+    BpfInstruction,
+    Overrun,
+    RouteSocket,
+    reason_of,
+)
 from kroute.model.errors import DriverError
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
@@ -267,6 +273,7 @@ def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:
     count = len(ours)
     protocols = [(equal, count - index, 0, number) for index, number in enumerate(ours)]
     return [
+        *DROP_LINKS_OF_PODS,
         (half, 0, 0, 4),
         (equal, 1, 0, htons(RTM_NEWLINK)),
         (equal, 0, 3, htons(RTM_DELLINK)),

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from kroute.codec.kni import record
 from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.clock import Clock
+from kroute.drivers.kni.departures import Departures, Fast
 from kroute.drivers.kni.domains import Domains
+from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.locks import Locks
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Deadline, Plugins
@@ -41,23 +44,11 @@ from kroute.plan.kni_gc import Garbage, why_garbage
 
 log = logging.getLogger(__name__)
 
+FAST_AT_ONCE = 2
+"""Pods that the fast path attaches at once: more would wait for each other's turn in the interpreter all the time, no
+pod would be ready sooner, and queries would come last."""
 GRACE = 15.0
 """Seconds that undoing may take once a call's own time is over."""
-
-
-class Fast(Protocol):
-    """The in-process way of doing what a conflist's plugins would do."""
-
-    def prepare(self, container: str, wiring: Wiring) -> Wiring | None:
-        """The wiring as the fast path would do it; None where the plugins have to."""
-
-    def add(
-        self, container: str, path: str, netns: int, wiring: Wiring, deadline: Deadline
-    ) -> Json:
-        """As ADD of the plugins."""
-
-    def delete(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> None:
-        """As DEL of the plugins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +67,7 @@ class Core:
         self,
         store: Store,
         plugins: Plugins,
+        cache: LibcniCache,
         networks: Networks,
         facts: Callable[[], NodeFacts],
         *,
@@ -85,6 +77,7 @@ class Core:
     ) -> None:
         self.store = store
         self.plugins = plugins
+        self.cache = cache
         self.networks = networks
         self.settings = settings or Settings()
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -94,6 +87,8 @@ class Core:
             store, self.locks, self.settings.netns_folder, self.settings.deadline, self.detach
         )
         self._fast = fast
+        self._few = threading.BoundedSemaphore(FAST_AT_ONCE)
+        self._departures = Departures(store, plugins, cache, fast, self.boot)
         self._facts = facts
         self._on_change = on_change
 
@@ -142,8 +137,9 @@ class Core:
                 return known
             case plan.Known.LEFTOVER:
                 assert known is not None
-                self._release(known, deadline)
+                self._departures.release(known, deadline)
         name, namespace, uid = plan.identity(request)
+        wirings = self._wirings(container, request, name, namespace, uid)
         intent = Attachment(
             id=container,
             netns=path,
@@ -156,10 +152,24 @@ class Core:
             since=time.time(),
             boot=self.boot,
             announce=request.annotations.get(plan.ANNOUNCE, "").lower() == "true",
-            wirings=self._wirings(container, request, name, namespace, uid),
+            wirings=wirings,
         )
-        self.store.put(intent, synced=False)
-        return self._carry_out(intent, netns, deadline)
+        with self._turn(wirings, deadline):
+            self.store.put(intent, synced=False)
+            return self._carry_out(intent, netns, deadline)
+
+    @contextmanager
+    def _turn(self, wirings: tuple[Wiring, ...], deadline: Deadline) -> Iterator[None]:
+        """Wait until few others are at work; not for those who wait for plugins most of the time."""
+        if any(w.how is How.EXEC for w in wirings):
+            yield
+            return
+        if not self._few.acquire(timeout=deadline.left):
+            raise KniError(Refusal.LATE, "attaches that came before this one did not end in time")
+        try:
+            yield
+        finally:
+            self._few.release()
 
     def _wirings(
         self, container: str, request: AttachRequest, name: str, namespace: str, uid: str
@@ -200,7 +210,7 @@ class Core:
             self._undo(intent, done)
             self._on_change()  # it may have met a full range
             raise
-        self.plugins.cache(attached)
+        self.cache.put(attached)
         self._log_attached(attached)
         self._on_change()
         return attached
@@ -214,7 +224,7 @@ class Core:
         """Take back what an attach did. What cannot be taken back now keeps its record, for the next collection."""
         begun = (*done, *intent.wirings[len(done) :])
         try:
-            self._release(replace(intent, wirings=begun), Deadline(GRACE), anyway=True)
+            self._departures.release(replace(intent, wirings=begun), Deadline(GRACE), anyway=True)
         except KniError as error:
             log.error(
                 "attach id=%s could not be undone and is tried again later: %s", intent.id, error
@@ -273,34 +283,10 @@ class Core:
             known = self.store.attachments.get(container)
             if known is None or not wanted(known):
                 return False
-            self._release(known, deadline)
+            self._departures.release(known, deadline)
         log.info("detached id=%s pod=%s", container, known.pod)
         self._on_change()
         return True
-
-    def _release(self, attachment: Attachment, deadline: Deadline, *, anyway: bool = False) -> None:
-        """DEL of every interface, the last first, then forget the record; ``anyway``: also if the disk is full."""
-        try:
-            self.store.put(replace(attachment, phase=Phase.DETACHING), synced=False)
-        except KniError:
-            if not anyway:  # the intent is on disk: the next start undoes once more
-                raise
-        lives = attachment.boot == self.boot and ns.lives(attachment.netns, attachment.inode)
-        path = attachment.netns if lives else ""
-        refusal: KniError | None = None
-        for wiring in reversed(attachment.wirings):
-            try:
-                if wiring.how is How.FAST and self._fast is not None:
-                    self._fast.delete(attachment.id, path, wiring, deadline)
-                else:
-                    self.plugins.delete(attachment.id, path, wiring, deadline)
-            except KniError as error:
-                refusal = refusal or error
-        if refusal is not None:
-            raise refusal
-        for wiring in attachment.wirings:
-            self.plugins.uncache(attachment.id, wiring)
-        self.store.remove(attachment.id)
 
     # --- queries ------------------------------------------------------------------------------------------
 
@@ -329,13 +315,14 @@ class Core:
         for attachment in opened:
             log.warning("%s id=%s was open: undone", attachment.phase.value, attachment.id)
             try:
-                self._release(attachment, Deadline(GRACE))
+                self._departures.release(attachment, Deadline(GRACE))
             except KniError as error:
                 log.error("id=%s is tried again later: %s", attachment.id, error)
+        self.cache.complete(a for a in known if a.phase is Phase.ATTACHED)
 
     def _rebuild(self) -> None:
         """Attachments out of libcni's cache, as far as their namespaces are alive."""
-        for data in self.plugins.cached():
+        for data in self.cache.entries():
             entry = cache_of(data)
             text = entry.get("kroute") if entry else None
             if not text:

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kroute.codec.kni import veth
 from kroute.codec.kni.cni import Json, leased
-from kroute.drivers.kni.leases import DEFAULT, Leases
+from kroute.drivers.kni.leases import DEFAULT, Given, Leases
 from kroute.drivers.kni.netns import entered
 from kroute.drivers.kni.plugins import Deadline
 from kroute.drivers.kni.removal import Removal
@@ -37,6 +37,10 @@ _MEMORY = 2.0
 """Seconds that the bridge is taken to be as it was seen."""
 _SETTLE = 2.0
 """Seconds until the node's end forwards, once the pod's end is up."""
+
+
+End = tuple[str, Wiring]
+"""A container's id, and one of its interfaces."""
 
 
 class FastPath:
@@ -194,16 +198,39 @@ class FastPath:
 
     # --- detach -------------------------------------------------------------------------------------------
 
-    def delete(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> None:
-        """Remove the pair and give the addresses back; what is gone already is no error.
+    def delete(self, going: Sequence[End], patience: float) -> list[KniError | None]:
+        """Remove pairs and give the addresses back; what is gone already is no error.
 
-        Raises:
-            KniError: the kernel or the disk refuses.
+        For each the reason why it could not be done, or None. ``patience``: seconds that the kernel may take.
         """
-        made = self._recipe(wiring)
-        assert made is not None, "prepared"
-        self._removal.remove(wiring.host, deadline.left)
-        _leases(made).give_back(container, wiring.interface, leased(wiring.result))
+        try:
+            refused = self._removal.remove([wiring.host for _, wiring in going], patience)
+        except KniError as error:
+            return [error] * len(going)
+        found = [refused.get(wiring.host) for _, wiring in going]
+        for leases, numbers in self._by_leases(going, found).items():
+            try:
+                leases.give_back(*(_given(*going[number]) for number in numbers))
+            except KniError as error:
+                for number in numbers:
+                    found[number] = error
+        return found
+
+    def _by_leases(
+        self, going: Sequence[End], refused: Sequence[KniError | None]
+    ) -> dict[Leases, list[int]]:
+        """Positions of those whose pair is gone, by where their addresses are leased."""
+        found: dict[Leases, list[int]] = {}
+        for number, (_, wiring) in enumerate(going):
+            if refused[number] is None:
+                made = self._recipe(wiring)
+                assert made is not None, "prepared"
+                found.setdefault(_leases(made), []).append(number)
+        return found
+
+
+def _given(container: str, wiring: Wiring) -> Given:
+    return container, wiring.interface, leased(wiring.result)
 
 
 def _leases(made: Recipe) -> Leases:

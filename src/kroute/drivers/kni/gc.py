@@ -233,7 +233,7 @@ def _mark(attachments: dict[str, Attachment], marked: set[str]) -> None:
 
 def _elsewhere(core: Core) -> set[str]:
     """Containers that libcni knows, ours or those of another runtime."""
-    entries = (cache_of(data) for data in core.plugins.cached())
+    entries = (cache_of(data) for data in core.cache.entries())
     return {str(entry["containerId"]) for entry in entries if entry}
 
 
@@ -265,7 +265,7 @@ def _leases(core: Core, dry_run: bool, age: float, using: set[str]) -> Iterator[
 def _plugins(core: Core) -> None:
     """GC of the plugins (CNI 1.1.0), with all attachments that are to stay: ours, and what libcni knows of others."""
     valid = {(a.id, w.interface) for a in list(core.store.attachments.values()) for w in a.wirings}
-    for entry in map(cache_of, core.plugins.cached()):
+    for entry in map(cache_of, core.cache.entries()):
         if entry is not None:
             valid.add((str(entry["containerId"]), str(entry.get("ifName", PRIMARY))))
     try:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
@@ -26,11 +27,15 @@ _LONGEST = 64
 """Octets of an address in text."""
 
 
+Given = tuple[str, str, tuple[str, ...]]
+"""A container's id, its interface, and the addresses to release; without addresses all that it holds."""
+
+
+@dataclass(frozen=True)
 class Leases:
     """The leases of one network."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -94,17 +99,18 @@ class Leases:
             f"no free address is left for pods on this node: range {prefix} is full ({self.folder})",
         )
 
-    def give_back(self, container: str, interface: str, addresses: tuple[str, ...] = ()) -> None:
-        """Release these addresses as far as this container holds them; without addresses, all that it holds.
+    def give_back(self, *given: Given) -> None:
+        """Release addresses as far as these containers hold them.
 
         Raises:
             KniError: the disk cannot be written.
         """
-        owner = _owner(container, interface)
         with self.locked() as folder:
-            for name in addresses or os.listdir(folder):  # noqa: PTH208 - a descriptor
-                if _read(folder, name, len(owner) + 2).strip() == owner:
-                    _unlink(folder, name)
+            for container, interface, addresses in given:
+                owner = _owner(container, interface)
+                for name in addresses or os.listdir(folder):  # noqa: PTH208 - a descriptor
+                    if _read(folder, name, len(owner) + 2).strip() == owner:
+                        _unlink(folder, name)
 
     def held(self, older_than: float = 0.0) -> dict[str, str]:
         """Container ids by address, of leases at least ``older_than`` seconds old; empty where a crash left none."""

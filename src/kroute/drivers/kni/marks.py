@@ -1,6 +1,7 @@
 """Our mark on the node's ends of pods' veths: an alias (`ip link` shows it) that outlives the daemon and its store.
 
 Only what bears it is ever removed by garbage collection, and an alias that somebody else gave is never overwritten.
+With the mark comes an interface group, by which those who watch links leave out the ends of pods.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def mark(wanted: Mapping[str, str]) -> None:
     with closing(Talk()) as talk:
         for link in _unmarked(talk, wanted):
             try:
-                talk.tell(veth.set_alias(link.ifindex, mark_of(wanted[link.name])))
+                talk.tell(veth.mark(link.ifindex, mark_of(wanted[link.name])))
             except KniError as error:
                 log.debug("veth %s cannot be marked: %s", link.name, error)
 

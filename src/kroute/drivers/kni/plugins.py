@@ -1,7 +1,4 @@
-"""CNI plugins executed as libcni executes them, with a deadline: ADD, DEL in reverse, CHECK, STATUS, GC, VERSION.
-
-The result of an ADD is also written into libcni's cache, so that a runtime that goes back to plain CNI can DEL it.
-"""
+"""CNI plugins executed as libcni executes them, with a deadline: ADD, DEL in reverse, CHECK, STATUS, GC, VERSION."""
 
 from __future__ import annotations
 
@@ -20,19 +17,16 @@ from kroute.codec.kni.cni import (
     CniSyntax,
     Json,
     PluginError,
-    cache_entry,
     error_of,
     plugin_input,
     result_of,
     supported,
     version,
 )
-from kroute.model.kni import Attachment, KniError, Refusal, Wiring
+from kroute.model.kni import KniError, Refusal, Wiring
 
 log = logging.getLogger(__name__)
 
-CACHE = "/var/lib/cni"
-"""libcni's default folder; results are in ``results/`` below it."""
 _LONGEST_ANSWER = 1 << 20
 _LOOK = 0.5
 """Seconds between looks at how much a running plugin has printed."""
@@ -63,14 +57,11 @@ class Plugins:
     def __init__(
         self,
         folders: Sequence[str],
-        cache: str = CACHE,
         mark: Callable[[str, Json], None] = lambda _container, _result: None,
     ) -> None:
         """``mark`` is told the container and result of each ADD, and marks what it made on the node."""
         self._mark = mark
         self._folders = tuple(folders)
-        self._cache = Path(cache) / "results"
-        self._made = False
 
     def add(self, container: str, netns: str, wiring: Wiring, deadline: Deadline) -> Json:
         """ADD of every plugin; the last result. Nothing is undone here when one fails: the caller calls :meth:`delete`.
@@ -129,7 +120,6 @@ class Plugins:
                 refusal = refusal or error
         if refusal is not None:
             raise refusal
-        self.uncache(container, wiring)
 
     def status(self, network: Mapping[str, Any], deadline: Deadline) -> None:
         """STATUS of every plugin, since 1.1.0.
@@ -169,37 +159,6 @@ class Plugins:
             return supported(self._run("VERSION", {"type": kind}, "", "", None, stdin, deadline))
         except CniSyntax as error:
             raise KniError(Refusal.BROKEN, f"CNI plugin {kind}: {error}") from error
-
-    # --- the cache ----------------------------------------------------------------------------------------
-
-    def cache(self, attachment: Attachment) -> None:
-        """Write libcni's records of an attachment. Losing them is no error: ours is the store."""
-        try:
-            if not self._made:
-                self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._made = True
-            for wiring in attachment.wirings:
-                path = self._cached(attachment.id, wiring)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-                with open(os.open(path, flags, 0o600), "wb") as file:
-                    file.write(cache_entry(attachment, wiring))
-        except OSError as error:
-            log.warning("libcni's cache %s: %s", self._cache, error.strerror)
-
-    def uncache(self, container: str, wiring: Wiring) -> None:
-        """Remove libcni's record."""
-        with suppress(OSError):
-            self._cached(container, wiring).unlink()
-
-    def cached(self) -> list[bytes]:
-        """All of libcni's records, unread."""
-        try:
-            return [p.read_bytes() for p in self._cache.iterdir() if p.is_file()]
-        except OSError:
-            return []
-
-    def _cached(self, container: str, wiring: Wiring) -> Path:
-        return self._cache / f"{wiring.network['name']}-{container}-{wiring.interface}"
 
     def end_orphans(self, containers: Collection[str]) -> None:
         """Kill plugins that an earlier life of the daemon started for these containers and that still run.

@@ -1,4 +1,4 @@
-"""Removing interfaces: those that are to go at the same time go together, and nobody waits longer than they are there.
+"""Removing interfaces, several by one message, without waiting longer than they are there.
 
 A veth is out of both namespaces within a millisecond; then the kernel's answer waits 20 ms for RCU before it frees the
 memory (netdev_run_todo in net/core/dev.c). Its event RTM_DELLINK says when the interface has gone, and that is when
@@ -11,22 +11,26 @@ import errno
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from socket import htons
 
 from kroute.codec.kni import veth
-from kroute.codec.rtnetlink import GROUP_LINK, RTM_DELLINK, MalformedMessage, messages
+from kroute.codec.rtnetlink import (
+    GROUP_LINK,
+    GROUP_OF_LEAVING_PODS,
+    RTM_DELLINK,
+    MalformedMessage,
+    messages,
+)
 from kroute.drivers.kni.talk import Talk
 from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket
 from kroute.model.errors import DriverError
 from kroute.model.kni import KniError, Refusal
 
-_GROUP = 0x6B6E6901
-"""Interface group of what is being removed together."""
-_AT_ONCE = 8
-"""Most removals whose end the kernel may owe us; interfaces that come then wait and go together."""
+_OWED = 32
+"""Most messages whose answers the kernel may owe us; further ones wait for one of them."""
 _BUFFER = 1 << 20
 """Octets of events that the kernel keeps for us: about a thousand interfaces."""
 _DROP_ALL_BUT_GONE: list[BpfInstruction] = [
@@ -46,29 +50,29 @@ class Removal:
         """``talking`` lends a socket of that namespace. Threads and sockets of its own come with the first removal."""
         self._talking = talking
         self._mutex = threading.Lock()
-        self._waiting: list[_Going] = []
-        self._going: dict[str, _Going] = {}
-        self._batch: list[_Going] = []
-        """What the kernel is taking out just now; one batch at a time, or each would be a small one."""
-        self._owed = 0
+        self._going: dict[str, _Batch] = {}
         self._workers: ThreadPoolExecutor | None = None
         self._ear: _Ear | None = None
 
-    def remove(self, name: str, patience: float) -> None:
-        """Remove an interface; it is in no namespace any more when this returns. One that is not there is no error.
+    def remove(self, names: Collection[str], patience: float) -> dict[str, KniError]:
+        """Remove interfaces; those that are not among the answer's are in no namespace any more when this returns.
+
+        The answer says of the others why they are: the kernel refuses, or has not done it within ``patience``
+        seconds. One that is not there is no error.
 
         Raises:
-            KniError: the kernel refuses, or has not done it within ``patience`` seconds.
+            KniError: there is no socket to be had.
         """
-        mine = _Going(name)
+        batch = _Batch(names)
+        if not batch.left:
+            return {}
         with self._mutex:
-            self._open()
-            self._waiting.append(mine)
-            self._go_on()
-        if not mine.over.acquire(timeout=patience):
-            raise KniError(Refusal.LATE, f"the kernel has not removed {name} in time")
-        if mine.error is not None:
-            raise mine.error
+            workers = self._open()
+            self._going.update(dict.fromkeys(batch.left, batch))
+        workers.submit(self._carry_out, batch)
+        batch.over.acquire(timeout=patience)
+        with self._mutex:
+            return batch.refused | {name: _late(name) for name in batch.left}
 
     def close(self) -> None:
         """Wait for what the kernel still owes, and close."""
@@ -80,71 +84,61 @@ class Removal:
         if ear is not None:
             ear.close()
 
-    def _open(self) -> None:
+    def _open(self) -> ThreadPoolExecutor:
         """Be ready; the mutex is held."""
-        if self._workers is not None:
-            return
-        try:
-            self._ear = _Ear(self._heard)
-        except DriverError as error:
-            raise KniError(Refusal.BROKEN, str(error)) from error
-        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kni-removal")
+        if self._workers is None:
+            try:
+                self._ear = _Ear(self._heard)
+            except DriverError as error:
+                raise KniError(Refusal.BROKEN, str(error)) from error
+            self._workers = ThreadPoolExecutor(_OWED, thread_name_prefix="kni-removal")
+        return self._workers
 
-    def _go_on(self) -> None:
-        """Start the next batch, if there is one and it may; the mutex is held."""
-        workers = self._workers
-        if self._batch or not self._waiting or self._owed >= _AT_ONCE or workers is None:
-            return
-        self._batch, self._waiting = self._waiting, []
-        self._owed += 1
-        self._going.update((going.name, going) for going in self._batch)
-        workers.submit(self._carry_out, self._batch)
-
-    def _carry_out(self, batch: list[_Going]) -> None:
+    def _carry_out(self, batch: _Batch) -> None:
         error: KniError | None = None
         try:
             with self._talking() as talk:
-                _remove(talk, [going.name for going in batch])
+                _remove(talk, sorted(batch.left))
         except KniError as caught:
             error = caught
         except OSError as caught:  # no socket to be had
             error = KniError(Refusal.BROKEN, f"netlink: {caught.strerror}")
         with self._mutex:
-            self._owed -= 1
-            for going in batch:
-                self._end(going, error)
-            self._go_on()
+            for name in [*batch.left]:
+                self._end(name, batch, error)
 
     def _heard(self, name: str) -> None:
         """An interface has gone, ours or another's."""
         with self._mutex:
-            going = self._going.get(name)
-            if going is not None:
-                self._end(going, None)
-                self._go_on()
+            batch = self._going.get(name)
+            if batch is not None:
+                self._end(name, batch, None)
 
-    def _end(self, going: _Going, error: KniError | None) -> None:
+    def _end(self, name: str, batch: _Batch, error: KniError | None) -> None:
         """One has gone, or cannot; the mutex is held."""
-        if going.ended:
-            return
-        going.ended, going.error = True, error
-        if self._going.get(going.name) is going:
-            del self._going[going.name]
-        if self._batch and all(each.ended for each in self._batch):
-            self._batch = []
-        going.over.release()
+        if self._going.get(name) is batch:
+            del self._going[name]
+        batch.left.discard(name)
+        if error is not None:
+            batch.refused[name] = error
+        if not batch.left:
+            batch.over.release()
 
 
-class _Going:
-    """One interface that is to go."""
+class _Batch:
+    """Interfaces that are to go by one message."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.ended = False
-        self.error: KniError | None = None
+    def __init__(self, names: Iterable[str]) -> None:
+        self.left = set(names)
+        """Those of which nothing has been heard yet."""
+        self.refused: dict[str, KniError] = {}
         self.over = threading.Lock()
-        """Free once it has ended."""
+        """Free once none is left."""
         self.over.acquire()
+
+
+def _late(name: str) -> KniError:
+    return KniError(Refusal.LATE, f"the kernel has not removed {name} in time")
 
 
 class _Ear:
@@ -185,8 +179,8 @@ def _remove(talk: Talk, names: list[str]) -> None:
     if len(names) == 1:
         _tolerate_absence(talk, veth.delete(names[0]))
         return
-    _tolerate_absence(talk, *(veth.set_group(name, _GROUP) for name in names))
-    _tolerate_absence(talk, veth.delete_group(_GROUP))
+    _tolerate_absence(talk, *(veth.set_group(name, GROUP_OF_LEAVING_PODS) for name in names))
+    _tolerate_absence(talk, veth.delete_group(GROUP_OF_LEAVING_PODS))
 
 
 def _tolerate_absence(talk: Talk, *requests: bytes) -> None:

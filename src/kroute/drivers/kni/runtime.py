@@ -15,6 +15,7 @@ from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.door import take
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of, ranges_of
+from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Plugins
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 FILE = "kni.sqlite"
 _FIRST_COLLECTION = 1.0
 """Seconds from serving to the first garbage collection: kubelets that waited for us come first."""
+_CACHE_DELAY = 0.02
+"""Seconds after which libcni's record follows an attach; those of pods that are gone by then are never written."""
 _FORCED = {
     KniLayout.AUTO: None,
     KniLayout.V005: Generation.V005,
@@ -94,7 +97,7 @@ class KniRuntime:
         try:
             self._server.start(self._doors)
         except BaseException:
-            self._close_store()
+            self._close_parts()
             raise
         log.info(
             "KNI served sockets=%s attachments=%d",
@@ -106,7 +109,8 @@ class KniRuntime:
     def _core(self, cni: Cni, state: Path) -> Core:
         return Core(
             Store(state / FILE),
-            Plugins(cni.bin_directories, self._config.cache_directory, marks.mark_result),
+            Plugins(cni.bin_directories, marks.mark_result),
+            LibcniCache(self._config.cache_directory, delay=_CACHE_DELAY),
             self.networks,
             self._with_pools,
             settings=Settings(deadline=float(self._config.deadline)),
@@ -118,13 +122,14 @@ class KniRuntime:
         try:
             self.core.recover()
         except KniError as error:
-            self._close_store()
+            self._close_parts()
             raise DriverError(str(error)) from error
         except BaseException:
-            self._close_store()
+            self._close_parts()
             raise
 
-    def _close_store(self) -> None:
+    def _close_parts(self) -> None:
+        self.core.cache.close()
         self.core.store.close()
         self.fast.close()
 
@@ -135,7 +140,7 @@ class KniRuntime:
             self._forgotten.close()
         self._server.stop(float(self._config.deadline))
         self._collector.join(float(self._config.deadline))  # it writes to the store
-        self._close_store()
+        self._close_parts()
 
     def pods(self) -> list[dict[str, Any]]:
         """What is attached, for `kroute show pods`."""

@@ -1,9 +1,9 @@
 """What is attached, in one SQLite file that survives the daemon; every answer comes after its record.
 
-WAL, with a schema version. Writers that come together share one transaction: the first becomes the leader and writes
-for all. An acknowledged attachment is synced to disk; intents and removals need only survive the daemon, since after
-a power cut neither namespaces nor interfaces exist and the record is recognised by its boot id. So SQLite does not
-sync (``synchronous=NORMAL``); who needs it syncs the log afterwards, again one for all who wait, while others write.
+WAL, with a schema version. Writers that come together share one transaction. An acknowledged attachment is synced to
+disk; intents and removals need only survive the daemon, since after a power cut neither namespaces nor interfaces exist
+and the record is recognised by its boot id. So SQLite does not sync (``synchronous=NORMAL``); who needs it syncs the
+log afterwards, again one for all who wait, while others write.
 
 Reading never touches the disk: the records are few and live in memory as well.
 """
@@ -15,11 +15,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from kroute.codec.kni import record
+from kroute.drivers.kni.together import Together
 from kroute.model.errors import DriverError
 from kroute.model.kni import Attachment, Domain, KniError, Refusal
 
@@ -42,10 +43,7 @@ class _Write:
 
     def __init__(self, statements: Sequence[_Statement]) -> None:
         self.statements = statements
-        self.done = False
-        self.number = 0
-        """Of its commit; 0 while there is none."""
-        self.error: sqlite3.Error | None = None
+        self.error: sqlite3.Error | OSError | None = None
 
 
 class Store:
@@ -66,12 +64,9 @@ class Store:
         """Why the last write failed; empty while writes succeed."""
         self.attachments: dict[str, Attachment] = {}
         self.domains: dict[str, Domain] = {}
-        self._pending: list[_Write] = []
-        self._mutex = threading.Lock()
-        self._leader = threading.Lock()
-        self._syncing = threading.Lock()
-        self._committed = self._synced = 0
-        """Numbers of the last commit, and of the last that is on disk."""
+        self._using = threading.Lock()
+        self._commits = Together(self._commit)
+        self._syncs = Together(self._sync)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open_or_replace()
@@ -80,24 +75,26 @@ class Store:
                 f"{path}: the store of attachments cannot be opened: {error}"
             ) from error
 
-    def put(self, attachment: Attachment, *, synced: bool) -> None:
-        """Write a record; on disk when this returns if ``synced``.
+    def put(self, *attachments: Attachment, synced: bool) -> None:
+        """Write records, all or none; on disk when this returns if ``synced``.
 
         Raises:
-            KniError: it cannot be written; what was there before is still there.
+            KniError: they cannot be written; what was there before is still there.
         """
-        text = record.write(attachment)
-        self._write([("REPLACE INTO attachments VALUES (?, ?)", (attachment.id, text))], synced)
-        self.attachments[attachment.id] = attachment
+        put = "REPLACE INTO attachments VALUES (?, ?)"
+        self._write([(put, (each.id, record.write(each))) for each in attachments], synced)
+        self.attachments.update((each.id, each) for each in attachments)
 
-    def remove(self, container: str) -> None:
-        """Forget an attachment; an unknown one is no error.
+    def remove(self, *containers: str) -> None:
+        """Forget attachments, all or none; an unknown one is no error.
 
         Raises:
             KniError: it cannot be written.
         """
-        self._write([("DELETE FROM attachments WHERE id = ?", (container,))], False)
-        self.attachments.pop(container, None)
+        delete = "DELETE FROM attachments WHERE id = ?"
+        self._write([(delete, (container,)) for container in containers], False)
+        for container in containers:
+            self.attachments.pop(container, None)
 
     def put_domain(self, domain: Domain, *, synced: bool = True) -> None:
         """Remember a namespace; on disk when this returns if ``synced``.
@@ -120,59 +117,53 @@ class Store:
 
     def close(self) -> None:
         """Fold the log into the file and close; safe to call twice."""
-        with self._leader, suppress(sqlite3.Error):
+        with self._using, suppress(sqlite3.Error):
             self._db.close()
 
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, statements: Sequence[_Statement], synced: bool) -> None:
-        mine = _Write(statements)
-        with self._mutex:
-            self._pending.append(mine)
-        with self._leader:
-            if not mine.done:
-                with self._mutex:
-                    batch, self._pending = self._pending, []
-                self._commit(batch)
-        error: Exception | None = mine.error
-        if synced and error is None:
-            error = self._sync(mine.number)
-        if error is not None:
+        write = _Write(statements)
+        self._commits.do(write)
+        if synced and write.error is None:
+            self._syncs.do(write)
+        if write.error is not None:
             raise KniError(
                 Refusal.UNAVAILABLE,
-                f"{self.path}: {error}; nothing is attached or detached until it can be written",
-            ) from error
+                f"{self.path}: {write.error}; nothing is attached or detached until it can be written",
+            ) from write.error
 
-    def _commit(self, batch: list[_Write]) -> None:
+    def _commit(self, batch: list[_Write], _pass_on: Callable[[], None]) -> None:
         error: sqlite3.Error | None = None
+        try:
+            with self._using:
+                self._transact(batch)
+        except sqlite3.Error as caught:
+            error = caught
+        self._judge(error)
+        for write in batch:
+            write.error = error
+
+    def _transact(self, batch: list[_Write]) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for write in batch:
                 for statement, values in write.statements:
                     self._db.execute(statement, values)
             self._db.execute("COMMIT")
-            self._committed += 1
-        except sqlite3.Error as caught:
-            error = caught
+        except sqlite3.Error:
             with suppress(sqlite3.Error):  # a commit that failed may have ended the transaction
                 self._db.execute("ROLLBACK")
-        self._judge(error)
-        for write in batch:
-            write.done, write.number, write.error = True, self._committed, error
+            raise
 
-    def _sync(self, number: int) -> OSError | None:
-        """Wait until the log is on disk up to this commit; why it is not, if it cannot be."""
-        with self._syncing:
-            if self._synced >= number:
-                return None
-            upto = self._committed
-            try:
-                _sync_file(f"{self.path}-wal")
-            except OSError as error:
-                self._judge(error)
-                return error
-            self._synced = upto
-            return None
+    def _sync(self, batch: list[_Write], _pass_on: Callable[[], None]) -> None:
+        """Put the log on disk, with what these callers have committed."""
+        try:
+            _sync_file(f"{self.path}-wal")
+        except OSError as error:
+            self._judge(error)
+            for write in batch:
+                write.error = error
 
     def _judge(self, error: Exception | None) -> None:
         if error is not None:
