@@ -30,7 +30,7 @@ GENERATION = {
     "containerd": Generation.V008,
     "knix": Generation.V008,
 }
-FILES = sorted(DESCRIPTORS)
+FILES = sorted(file for file in DESCRIPTORS if file.startswith("kni"))
 
 
 def recorded(name: str) -> bytes:

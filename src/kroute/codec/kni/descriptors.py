@@ -3,6 +3,47 @@
 from typing import Final
 
 DESCRIPTORS: Final = {
+    "grpc-health.proto": (
+        b"3K3^=aAPfKWnpY|XfAMaZ**@G4rg+3V=icAVQh40E_N{@E(#JzWnpY|XhUdaV{1}nadl;LbP^Z}2Xkd|c4=c"
+        b"}7y%#wC<#&rb7gXNX=7y~u>lGbNM&JcbZA3pWn*hnWpi+EZgXW4NeTvYbYXOLa~J_20VobKF)n9vaAPiLWnp"
+        b"Y|XfAd!E=XlzY;<TtXk}w-"
+        b"Qe|^+Z*FsCE>mT4c4=;BQ*>c;b#qb%b97;Jb#o$53Jp_ba&~EMXH#@xbaitQ3knBSPD@TtS56QB5(^3kQ$<o"
+        b"%Nlr%)0TK@i3r<f|UsFX=R!L4r5CRet3J+67QdUVrMPF4;OHNN$P7nh!t^o=LNM&JcbZ8P#3I#)GWn*g+A}("
+        b"igaAPiLWnpY|XfAd!E=XlzY;<TtXk}w-Qe|;<Wpi{IBQ9rhaAPiLWnpY|XfAd!E=XlzY;<TtXk}w-"
+        b"Qe|^+Z*FsC5>g5US7CHxXc8hWXL4|3E@)+8Y;<TYb}=qUWnpY|XhUdaV{1}nadl;LbQ&WrXL4|3E@)+8Y;<T"
+        b"Yb}=qUWnpY|XhUdaV{1}nb8v5Nb7e3AVg_(>Z**@n"
+    ),
+    "grpc-reflection.proto": (
+        b"3KeH^aAPfUWoB$;V{~b6ZZ2?gZ**@G5@&L7V=i)KW^83+bZKvHE_N{@^8yMNQ)O~?WpYwwW^83+bZKvHQe|;"
+        b"<Wpi{A5()%pZ*z1Q0U!Y=2~q@TZ*z1KDhd#0X>4U*VtHR?X>4U~VQpm?10Vq?2}l4^4rXa=WkPvIX>4U~VQp"
+        b"m+HVPJIX>4U*V{dMBVQFq@Zf9R}d2M2EY#0O}0VoMb08$iYX>4UfZ*Fv9X>Mt5XH$7?VsC5`VhR~%X>4U*V{"
+        b"dMBVQFq@Zf9R*cywiMb7^mG7zH2!C<`(qE@yIZV=i)KW^83+bZKvHE_N|4MR;^&ZgXjGZc=4&b!BsONB~k7W"
+        b"@&6?LvL<$VQFq@Zf8Y!bY*UHX>V>4LJA#WY;0d;cywiMb7^mGUv716Vr6o3UvFk#ba`-"
+        b"P7zQ8#C<#aaQW;@vY(;o<Wo~n6Z*ER?ZDM6|b5CYed2nSCB?=8}X>)X6b7gXNX=7z`7zZE$C<#aaQVeWqb97"
+        b"T>a&~EBWphFi3J+~%b8}&5WnXe-adl;LbRuR75Jh-&Wo~n6Z*Ed$adl;LbP^{D4`Xj`bYW?3X>Mm<ba`-"
+        b"P7y%#wC<#&yV{dMBVQFq@Zf8_^aAguH3J_&@bY*UHX>V>{Zgp*9WpWq-AOR=^QV(T#bY*UHX>V>$b!}p0aw4"
+        b"t-3K&yma&~2MQe|drWn*+{Z*Ed$b8v5Nb7c}83JP{%Y-"
+        b"wa)Xm4|L7y%#wC<#&tc42I3WJqswbP`qy5N~p6XK8L>Y+rI^adl;LbQl640VoSHD=uepaAPiVWoB$;V{~b6Z"
+        b"Z38)E>mT4c4cx>WoB$;V{~b6Zc=4&b!BsOQV(x(X=iC}VQf-madl;LbP{F?7-"
+        b"nf~WnW}vb7OL8aCC2SUvg!0aBpsNWf%k?0VoSHDlTVoaAPiVWoB$;V{~b6ZZ38)E=Fl=Wkh9jV{&P5bZ>G}W"
+        b"pi+EZgXWw08$oaX>4UgWpiV4X>fFJa#Ce;aBpsNWfF1<9${>3UuAf7Wo~n6Z*E_1b!}p0a&upDWpi+EZgXWA"
+        b"1t0+^3o<J%XL4|3E^=jNY-"
+        b"M9~X>V>Wb}=qRcywiMb7^mGPIYZ!WpYwwb8v5Nb7e>XQX64xY(;o<Wo~n6Z*ER?ZDM6|b5dn<aBpsNWfETs7"
+        b"HnyAbYF92a&~EBWpiJ0Wpi+EZgXWA1|R__3o<7zXL4|3E^=jNY-"
+        b"M9~X>V>Wb}=qYX>)W_WpZ|DV`Wlhb8v5Nb7e>XQWR`yb97T>a&~EBWph$xb8v5Nb7c}r3Jzs*a&K~9a%FRHZ"
+        b"*FsC7zZE$C<`(nE@yIZV=i)KW^83+bZKvHE_N|4MRIa)a#Ce;aBpsNWk>*04P|n2Z*o#)b8v5Nb7evj3J`5&"
+        b"b8}&5WnXe-b8v5Nb7dk-3Km9bY-L1cb7OL8aCC2SQe|^+Z*FsC5;6)EW@&6?Uu0!-"
+        b"V{&P5bZ>HBaB^>SZx{g}11Jnq6J}{_Wkh9jV{&P5bZ>G{a&L5RB5Dd3MR;^&ZgXjGZccS=Vr6ntWpi+EZgXW"
+        b"4Bnl2<VRL0)ba`-PUv6P-"
+        b"Wf%b<0VoMl3}Rt(WmI`^WlmvjWfCb05M_9DWo~n6Z*E_1b!}p0au@<211JSj4`q0CWo~n6Z*ER?ZDM6|B2)?"
+        b"!Olfm;Q)O~?X=7zlWpi+EZgXW4JqibNWpZ|DV`UftAOk21G9xZ$a&TiVa%E<0Wn*+{Z*DGjF)mYOa&~EBWm0"
+        b"8xaBpsNWl{%oWpZ|DV`U;G3J+6da&~EBWm08xaBpsNWfBq!1a4t%Wf%b<0VoMl1a4t%Wg=4w4MlQtZ*o#)b8"
+        b"v5Nb7c}83JPU%a&K~9V{c?-"
+        b"7y%#wC<RgpWpZ+Fazk%qWfCI_4P|n2Z*pI4Wpi_3XJr@yAOR=|QVeBsa&K}?Wpi_3XJs;p0SXXPWpZ|9a#Ce"
+        b"xY-M9~X>V>4bqW+yWpZ|9a#CexY-"
+        b"M9~X>V>xZf0*1D=uepaAPiVWoB$;V{~b6ZZ38)E>mT4c4cx>WoB$;V{~b6Zc=4&b!BsO8Z0hna&TiVa%E<0W"
+        b"n*+{Z*DGjF)mYOa&~2MQe|drWn*+{Z*Ed$b8v5Nb7d$2Facr)aB^>SZ!-"
+    ),
     "kni-knix.proto": (
         b"3Jz;-"
         b"X)SARX?QMha&L5R5(8^)X(Fxx3JFPbZ){<7X>V>45()%xVRUF10U!Y=2~q@bVRUE`5()%#d2nSI0w4h>2~q@"

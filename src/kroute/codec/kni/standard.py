@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b85decode
 from collections.abc import Iterator
+from functools import cache
 
 from kroute.codec.kni.descriptors import DESCRIPTORS
 from kroute.codec.kni.methods import SERVICE
@@ -13,7 +14,8 @@ HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 """HealthCheckResponse.ServingStatus; SERVICE_UNKNOWN is for Watch only."""
-_FILE = "kni.proto"
+_FILES = ("kni.proto", "grpc-health.proto", "grpc-reflection.proto")
+"""Where the services are described that are listed."""
 _NOT_FOUND = 5
 _BY_NAME, _BY_SYMBOL, _LIST = 3, 4, 7
 
@@ -59,27 +61,42 @@ def _answer(out: bytearray, question: int, text: str) -> None:
             put_bytes(services, 1, bytes(entry))
         put_bytes(out, 6, bytes(services))
         return
-    known = text == _FILE if question == _BY_NAME else text in set(_symbols())
+    by_symbol = question == _BY_SYMBOL
+    known = [f for f in _FILES if (text in _symbols(f) if by_symbol else text == f)]
     if not known:
         _error(out, _NOT_FOUND, f"{text!r} is not known here")
         return
     found = bytearray()
-    put_bytes(found, 1, b85decode(DESCRIPTORS[_FILE]))
+    put_bytes(found, 1, b85decode(DESCRIPTORS[known[0]]))
     put_bytes(out, 4, bytes(found))
 
 
-def _symbols() -> Iterator[str]:
-    """Names of the file's services, their methods, its messages and enums (FileDescriptorProto fields 4 to 6)."""
-    for number, kind, raw in walk(b85decode(DESCRIPTORS[_FILE])):
-        if number not in (4, 5, 6) or kind != 2:
-            continue
-        name = ""
-        for inner, wire, part in walk(raw):
-            if (inner, wire) == (1, 2):
-                name = f"kni.{part.decode()}"
-                yield name
-            elif (number, inner, wire) == (6, 2, 2):
-                yield from (f"{name}.{p.decode()}" for n, w, p in walk(part) if (n, w) == (1, 2))
+_INSIDE = {
+    "file": {4: "message", 5: "enum", 6: "service"},
+    "message": {3: "message", 4: "enum"},
+    "service": {2: "method"},
+}
+"""Which fields of descriptor.proto's messages hold what has a name of its own."""
+
+
+@cache
+def _symbols(file: str) -> frozenset[str]:
+    """Full names of the services, methods, messages and enums of a file."""
+    data = b85decode(DESCRIPTORS[file])
+    return frozenset(_names(data, _text(data, 2), "file"))
+
+
+def _names(data: bytes, outer: str, kind: str) -> Iterator[str]:
+    for number, wire, part in walk(data):
+        inside = _INSIDE.get(kind, {}).get(number)
+        if inside and wire == 2:
+            name = f"{outer}.{_text(part, 1)}"
+            yield name
+            yield from _names(part, name, inside)
+
+
+def _text(data: bytes, field: int) -> str:
+    return next((raw.decode() for n, w, raw in walk(data) if (n, w) == (field, 2)), "")
 
 
 def _error(out: bytearray, code: int, text: str) -> None:
