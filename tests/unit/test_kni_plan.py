@@ -15,6 +15,7 @@ from kroute.model.kni import (
     Phase,
     Pool,
     PortMapping,
+    Refusal,
     Wiring,
 )
 from kroute.plan import kni as plan
@@ -54,11 +55,47 @@ def test_capabilities_hold_what_the_request_says_and_nothing_empty():
     assert plan.capabilities(AttachRequest()) == {}
 
 
-@pytest.mark.parametrize("rate", ["fast", "10m", "999", "2P", "-1k"])
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1k", 1000),
+        ("1.5M", 1_500_000),
+        ("1e6", 10**6),
+        ("2E3", 2000),
+        ("0.5Gi", 1 << 29),
+        (".001G", 10**6),
+        ("1234.2", 1235),
+        ("1P", 10**15),
+        ("+8Ki", 8192),
+    ],
+)
+def test_a_bandwidth_is_any_quantity_of_kubernetes(text, rate):
+    annotations = {"kubernetes.io/egress-bandwidth": text}
+    offered = plan.capabilities(AttachRequest(annotations=annotations))
+    assert offered["bandwidth"]["egressRate"] == rate
+
+
+@pytest.mark.parametrize("rate", ["fast", "10m", "999", "2P", "-1k", "1e", "1.M.", ".", "1E"])
 def test_a_bandwidth_that_is_none_is_refused(rate):
     request = AttachRequest(annotations={"kubernetes.io/egress-bandwidth": rate})
     with pytest.raises(KniError, match="egress-bandwidth"):
         plan.capabilities(request)
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        {"host_port": 70000, "container_port": 80},
+        {"host_port": -1, "container_port": 80},
+        {"host_port": 8080, "container_port": 0},
+        {"host_port": 8080, "container_port": 70000},
+        {"host_port": 8080, "container_port": 80, "protocol": 3},
+    ],
+)
+def test_a_port_mapping_that_is_none_is_refused(port):
+    with pytest.raises(KniError, match="port mapping") as caught:
+        plan.capabilities(AttachRequest(port_mappings=(PortMapping(**port),)))
+    assert caught.value.refusal is Refusal.INVALID
 
 
 def test_cni_args_leave_out_what_would_break_them():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from enum import Enum
+from math import ceil
 from typing import Any
 
 from kroute.model.kni import (
@@ -21,6 +23,7 @@ from kroute.model.kni import (
     OtherNode,
     Phase,
     PodReply,
+    PortMapping,
     Refusal,
     Words,
 )
@@ -35,10 +38,12 @@ OVERLAY = "none"
 _POD_LABEL = "io.kubernetes.pod."
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z)[^\s/:]{1,15}\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-_RATE = re.compile(r"(\d{1,18})(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?\Z")
+_RATE = re.compile(r"\+?(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})([kMGTP]|[KMGTP]i|[eE]\d{1,2})?\Z")
+"""A quantity of Kubernetes as far as it can be a rate that is allowed."""
 _UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "": 1} | {
     f"{letter}i": 1 << 10 * power for power, letter in enumerate("KMGTP", 1)
 }
+_PORTS = range(1, 1 << 16)
 _BURST = (1 << 32) - 1
 """What kubelets and containerd give as burst: no limit of its own."""
 
@@ -123,17 +128,12 @@ def cni_args(container: str, name: str, namespace: str, uid: str) -> str:
 
 
 def capabilities(request: AttachRequest) -> dict[str, Any]:
-    """The runtimeConfig on offer; each plugin gets those that its configuration declares."""
-    ports = [
-        {
-            "hostPort": p.host_port,
-            "containerPort": p.container_port,
-            "protocol": PROTOCOLS[p.protocol] if 0 <= p.protocol < len(PROTOCOLS) else "tcp",
-            "hostIP": p.host_ip,
-        }
-        for p in request.port_mappings
-        if p.host_port > 0
-    ]
+    """The runtimeConfig on offer; each plugin gets those that its configuration declares.
+
+    Raises:
+        KniError: a bandwidth, or a port of the node that is to lead to the pod, is none.
+    """
+    ports = [_mapped(p) for p in request.port_mappings if p.host_port]
     dns = request.dns_config
     notes = request.annotations
     offered: dict[str, Any] = {
@@ -147,6 +147,19 @@ def capabilities(request: AttachRequest) -> dict[str, Any]:
         "io.kubernetes.cri.pod-annotations": dict(notes),
     }
     return {key: value for key, value in offered.items() if value}
+
+
+def _mapped(port: PortMapping) -> dict[str, Any]:
+    usable = port.host_port in _PORTS and port.container_port in _PORTS
+    if not usable or not 0 <= port.protocol < len(PROTOCOLS):
+        said = f"port mapping {port.host_port} to {port.container_port}, protocol {port.protocol}"
+        raise KniError(Refusal.INVALID, f"{said}: ports are 1 to 65535, protocols 0 to 2")
+    return {
+        "hostPort": port.host_port,
+        "containerPort": port.container_port,
+        "protocol": PROTOCOLS[port.protocol],
+        "hostIP": port.host_ip,
+    }
 
 
 def _dns(servers: Iterable[str], searches: Iterable[str], options: Iterable[str]) -> dict[str, Any]:
@@ -170,9 +183,11 @@ def _bandwidth(annotations: Words) -> dict[str, int]:
 
 def _rate(text: str) -> int | None:
     match = _RATE.match(text.strip())
-    if match is None or match[2] == "m":
+    if match is None:
         return None
-    rate = int(match[1]) * _UNITS[match[2] or ""]
+    unit = match[2] or ""
+    times = 10 ** int(unit[1:]) if unit[:1] in ("e", "E") else _UNITS[unit]
+    rate = ceil(Decimal(match[1]) * times)
     return rate if 10**3 <= rate <= 10**15 else None
 
 
