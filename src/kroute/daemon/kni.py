@@ -217,10 +217,11 @@ class _Announcer:
 
 
 def attached_pods(attachments: Iterable[Attachment]) -> Iterator[AttachedPod]:
-    """The pods that are attached, with their addresses of all interfaces; those that are on their way are not."""
+    """The pods that are attached, with their addresses on ``eth0``; those that are on their way are not. Addresses of
+    further networks mean something on this node only, and may be others' elsewhere."""
     for attachment in attachments:
         if attachment.phase is Phase.ATTACHED:
-            texts = [text for wiring in attachment.wirings for text in leased(wiring.result)]
+            texts = [text for wiring in attachment.wirings[:1] for text in leased(wiring.result)]
             name = f"{attachment.namespace}/{attachment.name}".strip("/") or attachment.id
             addresses = tuple(ip_address(text) for text in texts)
             yield AttachedPod(name=name, addresses=addresses, asks=attachment.announce)

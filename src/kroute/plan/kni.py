@@ -339,5 +339,5 @@ def pods(attachments: Iterable[Attachment], now: float) -> Iterator[dict[str, An
             "interfaces": [w.interface for w in a.wirings],
             "age": max(now - a.since, 0.0),
             "generation": a.generation.value,
-            "how": a.wirings[0].how.value if a.wirings else "",
+            "how": ", ".join(dict.fromkeys(w.how.value for w in a.wirings)),
         }
