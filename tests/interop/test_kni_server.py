@@ -191,7 +191,7 @@ def test_c1_sockets_are_for_root_only_and_go_with_the_server(site):
         assert mode.st_uid == os.getuid()
     site.server.stop(0)
     assert [p.name for p in site.node.folder.glob("*.sock")] == []
-    assert list(site.node.folder.glob(".kroute-*")) == []
+    assert list(site.node.folder.glob(".*")) == []
 
 
 def test_c1_nobody_but_root_can_connect_whatever_the_folder_allows(site):
@@ -212,7 +212,7 @@ def test_c1_a_second_server_and_a_foreign_one_are_never_displaced(site):
     fresh = site.node.folder / "fresh.sock"
     with pytest.raises(DriverError):
         take((fresh, site.path))
-    assert not list(site.node.folder.glob(".kroute-*")), "all or none"
+    assert not list(site.node.folder.glob(".*")), "all or none"
     with site.client() as wire:
         assert wire.nodes().networks
     foreign = site.node.folder / "foreign.sock"
@@ -239,6 +239,28 @@ def test_c1_a_stale_socket_is_replaced_and_a_file_that_is_none_is_left(site):
         assert wire.nodes().networks
     server.stop(0)
     assert not stale.exists()
+
+
+def test_c1_what_a_killed_life_left_beside_its_socket_goes_and_what_others_made_stays(site):
+    folder = site.node.folder
+    left, others = folder / ".fresh.sock-1", folder / ".fresh.sock-2"
+    left.mkdir()
+    (left / "s").touch()
+    others.mkdir()
+    os.chown(others, 65534, 65534)
+    (door,) = take((folder / "fresh.sock",))
+    assert [path.name for path in folder.glob(".fresh*") if path != door.draft.parent] == [
+        others.name
+    ]
+    door.close()
+
+
+def test_c1_a_lock_that_somebody_else_has_made_is_named_as_such(site):
+    lock = site.node.folder / "fresh.sock.lock"
+    lock.touch()
+    os.chown(lock, 65534, 65534)
+    with pytest.raises(DriverError, match=r"fresh\.sock\.lock belongs to uid 65534"):
+        take((site.node.folder / "fresh.sock",))
 
 
 def test_stopping_lets_a_running_attach_end(site):

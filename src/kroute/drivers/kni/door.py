@@ -39,7 +39,8 @@ class Door:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path.with_name(f"{path.name}.lock"))
             _require_free(path)
-            self._folder = Path(tempfile.mkdtemp(prefix=".kroute-", dir=path.parent))
+            _sweep(path)
+            self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         except OSError as error:
             self.close()
             raise DriverError(f"KNI socket {path}: {error.strerror or error}") from error
@@ -96,7 +97,20 @@ def take(paths: Iterable[Path]) -> list[Door]:
     return doors
 
 
+def _sweep(path: Path) -> None:
+    """Remove what earlier lives left that were killed between bind and move; the lock says that they are over."""
+    for left in path.parent.glob(f".{path.name}-*"):
+        found = left.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _lock(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        if (owner := path.lstat().st_uid) != os.geteuid():  # in /tmp anybody can be first
+            raise DriverError(
+                f"{path} belongs to uid {owner} and is no lock of kroute's; remove it"
+            )
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
