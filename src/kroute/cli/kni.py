@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/run/kroute/kni.sock"
 COLLECT = "/kroute.Kni/Collect"
+CHECK = "/kroute.Kni/Check"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -65,6 +66,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action("gc", "release what no pod needs any more (kroute's server only)").add_argument(
         "--dry-run", action="store_true", help="only look"
     )
+    check = action("check", "have plugins check what is attached (kroute's server only)")
+    check.add_argument("id", nargs="?", default="", help="one sandbox; all without it")
     listing = action("ls", "what is attached (kroute's daemon only)")
     listing.set_defaults(socket="/run/kroute/kroute.sock")
 
@@ -151,6 +154,16 @@ def _collect(client: KniClient, args: argparse.Namespace) -> int:
     return OK
 
 
+def _check(client: KniClient, args: argparse.Namespace) -> int:
+    found = json.loads(client.raw(CHECK, args.id.encode()))
+    for row in found if args.output == "table" else ():
+        print(f"{row['id']} {row['pod']} {row['interface']}: {row['outcome']}")
+    _print_data(found, args)
+    if args.id and not found:
+        print(f"kroute kni check: {args.id} is not attached", file=sys.stderr)
+    return NO if any(row["broken"] for row in found) or (args.id and not found) else OK
+
+
 def _list(args: argparse.Namespace) -> int:
     from kroute.cli.client import Unreachable, ask
 
@@ -173,6 +186,7 @@ _ACTIONS: Mapping[str, Callable[[KniClient, argparse.Namespace], int]] = {
     "create": _create,
     "delete": _delete,
     "gc": _collect,
+    "check": _check,
 }
 
 

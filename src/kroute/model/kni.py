@@ -308,6 +308,8 @@ class NodeFacts:
     conflist_written: bool = False
     conflist_path: str = ""
     missing_plugins: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+    """Why plugins that are there could not attach a pod (CNI's VERSION and STATUS)."""
     bridge: str = ""
     mtu: int | None = None
     pools: tuple[Pool, ...] = ()

@@ -281,6 +281,7 @@ def unready(facts: NodeFacts) -> tuple[str, ...]:
         reasons.append(f"the conflist {facts.conflist_path} is not written")
     if facts.missing_plugins:
         reasons.append(f"CNI plugins are missing: {', '.join(facts.missing_plugins)}")
+    reasons += facts.complaints
     if facts.store_fault:
         reasons.append(facts.store_fault)
     return tuple(reasons)

@@ -13,6 +13,7 @@ from typing import Any
 from kroute.drivers.kni import fast, gc, marks
 from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.door import take
+from kroute.drivers.kni.fitness import Fitness
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of, ranges_of
 from kroute.drivers.kni.libcni import LibcniCache
@@ -82,6 +83,7 @@ class KniRuntime:
             for door in self._doors:
                 door.close()
             raise
+        self._fitness = Fitness(self.core.plugins, self.networks)
         layout = _FORCED[config.attach_layout]
         self._server = KniServer(self.core, self.meter, layout, self.collect)
         self._collector = threading.Thread(
@@ -112,7 +114,7 @@ class KniRuntime:
             Plugins(cni.bin_directories, marks.mark_result),
             LibcniCache(self._config.cache_directory, delay=_CACHE_DELAY),
             self.networks,
-            self._with_pools,
+            self._with_own,
             settings=Settings(deadline=float(self._config.deadline)),
             fast=self.fast,
             on_change=self._on_change,
@@ -176,5 +178,5 @@ class KniRuntime:
         leases = leases_of(network)
         return leases.pools(ranges_of(network)) if leases else ()
 
-    def _with_pools(self) -> NodeFacts:
-        return replace(self._facts(), pools=self.pools())
+    def _with_own(self) -> NodeFacts:
+        return replace(self._facts(), pools=self.pools(), complaints=self._fitness.complaints())

@@ -20,6 +20,7 @@ import grpc
 from kroute.codec.kni import methods, standard
 from kroute.codec.kni.methods import METHODS, Ask, Method, read
 from kroute.codec.kni.wire import MalformedMessage, encode
+from kroute.drivers.kni import checks
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.door import Door
 from kroute.drivers.kni.gc import Finding
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 COLLECT = "/kroute.Kni/Collect"
 """A method of ours: garbage collection on demand. :data:`DRY_RUN` or nothing goes in, a JSON list comes out."""
 DRY_RUN = b"dry-run"
+CHECK = "/kroute.Kni/Check"
+"""Another: the plugins' CHECK. The id of an attachment or nothing (all) goes in, a JSON list comes out."""
 WORKERS = 32
 """Calls at work at once, besides queries."""
 THREADS = 128
@@ -119,6 +122,7 @@ class KniServer(grpc.GenericRpcHandler):
         routes[f"{health}/Watch"] = self._lasting(self._porter.watch)
         if self._collect is not None:
             routes[COLLECT] = self._unary("Collect", self._collected, is_query=False)
+        routes[CHECK] = self._unary("Check", self._checked, is_query=False)
         for service in standard.REFLECTION:
             path = f"/{service}/ServerReflectionInfo"
             routes[path] = self._lasting(self._porter.reflect)
@@ -204,6 +208,13 @@ class KniServer(grpc.GenericRpcHandler):
         assert self._collect is not None
         found = self._collect(data == DRY_RUN)
         return json.dumps([asdict(finding) for finding in found]).encode()
+
+    def _checked(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            found = checks.check(self._core, data.decode("utf-8", "replace"))
+        except KniError as error:
+            return _refuse(context, *_status("Check", error))
+        return json.dumps([asdict(checked) for checked in found]).encode()
 
     def _health(self, service: str) -> int:
         """The server serves while its store can be written, KNI while the node is ready (C16)."""
