@@ -18,7 +18,7 @@ from statistics import median
 
 from harness.figures import Row, plain
 from harness.subjects import node, write_nodes
-from kroute.daemon.rehearsal.cluster import ALL_ON_LINK
+from kroute.daemon.rehearsal.setting import ALL_ON_LINK
 from kroute.daemon.rehearsal.stage import Block, Stage, Voice
 from kroute.model.bgp import Attributes, PeerName
 from kroute.model.config import Config
@@ -29,9 +29,7 @@ from plan import cluster, timed
 
 SIZES = (250, 500, 1_000)
 REHEARSED = (50, 100, 250, 500, 1_000)
-"""Nodes whose whole cluster is played; the work grows with sessions times routes."""
-ONCE = 500
-"""From so many nodes on one run is enough: it takes half a minute and more."""
+"""Nodes whose whole cluster is played, most of them by a few that are like them."""
 
 
 def cold_start(count: int) -> float:
@@ -105,8 +103,7 @@ def rows(only: str = "", runs: int = 5) -> Iterator[Row]:
         name = f"cluster/rehearsal/{count}"
         if only in name:
             note = "kroute plan --all: a full mesh gets three reflectors"
-            times = 1 if count >= ONCE else runs
-            yield plain(name, "s", [rehearsal(count) for _ in range(times)], note)
+            yield plain(name, "s", [rehearsal(count) for _ in range(runs)], note)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -17,7 +18,8 @@ from kroute.codec.config import parse_config
 from kroute.codec.rehearsal import colours, report_text
 from kroute.daemon.observation import read, write
 from kroute.daemon.rehearsal import Setting, rehearse
-from kroute.daemon.rehearsal.stage import Block, Voice
+from kroute.daemon.rehearsal.cluster import Cluster
+from kroute.daemon.rehearsal.stage import Block, Stage, Voice
 from kroute.drivers.speaker import Updates
 from kroute.model.bgp import PeerKind, PeerName
 from kroute.model.errors import KrouteError
@@ -81,6 +83,29 @@ def test_some_nodes_are_reported_as_when_all_are() -> None:
     for name in ("n01", "n05"):
         (alone,) = rehearse(setting(MESH), setting(REFLECT), [name]).nodes
         assert alone == next(n for n in whole.nodes if n.node == name)
+
+
+@pytest.mark.parametrize("texts", [(MESH, REFLECT), (MESH, "bgp: {holdTime: 9}\n" + MESH)])
+def test_of_a_large_cluster_a_few_nodes_alone_are_played_in_full(
+    texts: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_full, planned = [], Cluster._planned
+
+    def noted(self: Cluster, name: str, among: Container[str] | None = None) -> Stage:
+        in_full.extend([name] if among is None else [])
+        return planned(self, name, among)
+
+    monkeypatch.setattr(Cluster, "_planned", noted)
+    rehearse(setting(texts[0], 40), setting(texts[1], 40))
+    assert len(set(in_full)) < 8
+
+
+def test_a_sample_that_comes_to_something_else_than_an_extra_would_has_all_played_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth = rehearse(None, setting(MESH, 40))
+    monkeypatch.setattr("kroute.daemon.rehearsal.troupe.install", lambda _stage, _kernel: None)
+    assert rehearse(None, setting(MESH, 40)) == truth
 
 
 def test_there_and_back_is_the_reverse() -> None:

@@ -59,6 +59,7 @@ class Control:
         clock: Callable[[], float],
         keyring: Keyring | None = None,
         want_routers: Callable[[frozenset[str]], None] = lambda _interfaces: None,
+        planner: Callable[[Observed], Desired] = plan,
     ) -> None:
         self._given = observed
         """What events told."""
@@ -80,6 +81,7 @@ class Control:
         self._want_conflist = want_conflist
         self._want_routers = want_routers
         self._clock = clock
+        self._planner = planner
         self._news = asyncio.Event()
         self._keyring = keyring or Keyring()
         self._secrets: dict[PeerName, Problem] = {}
@@ -122,7 +124,7 @@ class Control:
 
     def replan(self) -> None:
         """Make the plan of what is observed now, and hand it to the drivers."""
-        self.desired = plan(self.observed)
+        self.desired = self._planner(self.observed)
         self.plans += 1
         if self.desired.complete and self.complete_since is None:
             self.complete_since = self._clock()

@@ -14,11 +14,10 @@ prefix through :mod:`kroute.plan.routing`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from kroute.model.bgp import Peer, PeerKind, PeerName
-from kroute.model.net import Family, Nlri, family_of, nlri_of
 from kroute.model.node import Node
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Desired, Observed
@@ -26,23 +25,31 @@ from kroute.plan import explicit
 from kroute.plan.advertise import originations
 from kroute.plan.arrangement import Arrangement
 from kroute.plan.asn import asn_problems
-from kroute.plan.claims import settle_claims
 from kroute.plan.cni import cni_problems, conflist
 from kroute.plan.seed import vouched
 from kroute.plan.service_problems import service_problems
 from kroute.plan.services import announceables, pending, statics
 from kroute.plan.sessions import View
+from kroute.plan.survey import Survey, survey
 from kroute.plan.topologies import TOPOLOGIES
 
 
-def plan(observed: Observed) -> Desired:
-    """All that follows from what is known; incomplete until the inventory has been listed (law 2)."""
-    nodes, problems = settle_claims(observed.nodes)
+def plan(
+    observed: Observed, surveyed: Survey | None = None, among: Container[str] | None = None
+) -> Desired:
+    """All that follows from what is known; incomplete until the inventory has been listed (law 2).
+
+    For who plans many nodes: ``surveyed`` is the survey of these very nodes, ``among`` the nodes to whose sessions the
+    answer may be limited (None: all); it vouches for nobody's routes then.
+    """
+    if surveyed is None or surveyed.given is not observed.nodes:
+        surveyed = survey(observed.nodes)
+    nodes, problems, owners = surveyed.nodes, surveyed.problems, surveyed.owners
     me = nodes.get(observed.me)
     reported = tuple(p for source in sorted(observed.reports) for p in observed.reports[source])
     if me is None:
         missing = _own_node_missing(observed)
-        return Desired(owners=_owners(nodes), problems=_in_order(*problems, *missing, *reported))
+        return Desired(owners=owners, problems=_in_order(*problems, *missing, *reported))
     services = announceables(observed, me, nodes)
     view = View(
         me=me,
@@ -52,6 +59,8 @@ def plan(observed: Observed) -> Desired:
         routers=observed.routers,
         pods=observed.pods,
         services=services,
+        among=among,
+        memo=surveyed.memo,
     )
     arranged = TOPOLOGIES[observed.config.peering.topology](view)
     peers, peer_problems = _peers(view, arranged)
@@ -66,9 +75,9 @@ def plan(observed: Observed) -> Desired:
         services=services,
         statics=statics(observed.config.services, me),
         conflist=conflist(me, network, mtu) if links_known else None,
-        owners=_owners(nodes),
+        owners=owners,
         unnumbered=explicit.unnumbered(view),
-        vouched=vouched(view, peers.values()),
+        vouched=vouched(view, peers.values()) if among is None else None,
         complete=observed.listed,
         pending=pending(observed, me),
         problems=_in_order(
@@ -115,14 +124,6 @@ def _peers(view: View, arranged: Arrangement) -> tuple[dict[PeerName, Peer], tup
 def _in_order(*problems: Problem) -> tuple[Problem, ...]:
     """Each problem once, and in an order that does not tell in which the events came (law 1)."""
     return tuple(sorted(set(problems)))
-
-
-def _owners(nodes: Mapping[str, Node]) -> dict[tuple[Family, Nlri], str]:
-    return {
-        (family_of(prefix), nlri_of(prefix)): node.name
-        for node in nodes.values()
-        for prefix in node.pod_cidrs
-    }
 
 
 def _uplink_mtu(view: View, peers: Iterable[Peer]) -> int | None:

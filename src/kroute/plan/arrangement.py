@@ -35,10 +35,12 @@ def mesh(view: View, others: Iterable[Node], words: str) -> Arrangement:
     peers = tuple(
         peer
         for other in others
-        if other.name != view.me.name
+        if other.name != view.me.name and (view.among is None or other.name in view.among)
         for peer in node_peers(view, other, PeerKind.MESH)
     )
-    return Arrangement(peers=peers, roles=dict.fromkeys(view.nodes, _MESH), words=words)
+    return Arrangement(
+        peers=peers, roles=view.once("mesh", lambda: dict.fromkeys(view.nodes, _MESH)), words=words
+    )
 
 
 _MESH = Role(duty=Duty.MESH)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Final, TypeVar
 
 from kroute.model.bgp import Attributes, Peer, PeerKind, SegmentType
@@ -89,10 +90,14 @@ def origin_check(observed: Observed, owners: Mapping[Key, str], before: OriginCh
     """
     if observed.config.origin_check.mode is OriginMode.OFF or not observed.listed:
         return UNCHECKED
-    known = truth(observed.me, observed.config, observed.nodes, owners)
+    basis = observed.nodes, observed.config, owners
+    if isinstance(before, Origins) and all(map(is_, before.basis, basis)):
+        known = replace(before.truth, me=observed.me)
+    else:
+        known = truth(observed.me, observed.config, observed.nodes, owners)
     if isinstance(before, Origins) and before.truth == known:
         return before
-    return Origins(known, before)
+    return Origins(known, before, basis)
 
 
 def truth(me: str, config: Config, nodes: Mapping[str, Node], owners: Mapping[Key, str]) -> Truth:
@@ -146,16 +151,19 @@ def _names(pairs: Iterable[tuple[bytes, frozenset[str]]]) -> Names:
 class Origins:
     """The origin check by one truth; see :class:`kroute.plan.policy.origin.OriginCheck`."""
 
-    __slots__ = ("_cluster", "_pods", "_related", "_verdicts", "truth")
+    __slots__ = ("_cluster", "_pods", "_related", "_verdicts", "basis", "truth")
 
-    def __init__(self, known: Truth, before: OriginCheck | None = None) -> None:
-        """``before`` lends what it has worked out already."""
+    def __init__(
+        self, known: Truth, before: OriginCheck | None = None, basis: tuple[object, ...] = (None,)
+    ) -> None:
+        """``before`` lends what it has worked out already. ``basis``: what the truth was made of."""
         self.truth = known
+        self.basis = basis
         self._pods: Mapping[Family, Ranges]
         self._cluster: Mapping[Family, Ranges]
         self._related: Mapping[Family, Ranges]
         lender = before if isinstance(before, Origins) else None
-        same_pods = lender is not None and lender.truth.owners == known.owners
+        same_pods = lender is not None and _same(lender.truth.owners, known.owners)
         same_cluster = lender is not None and lender.truth.cluster == known.cluster
         self._pods = lender._pods if lender and same_pods else _by_family(known.owners)
         self._cluster = lender._cluster if lender and same_cluster else _by_family(known.cluster)
@@ -326,6 +334,10 @@ class Concern:
                 if block.nexthop in identities or block.originator_id in identities:
                     found[nlri] = None
         return list(found)
+
+
+def _same(one: Mapping[Key, str], other: Mapping[Key, str]) -> bool:
+    return one is other or one == other
 
 
 def _configured(known: Truth) -> tuple[object, ...]:

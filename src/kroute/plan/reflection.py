@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 
 from kroute.model.bgp import Peer, PeerKind
@@ -37,17 +38,17 @@ def score(*names: str) -> bytes:
 
 
 class Reflection:
-    """Who is whose client."""
+    """Who is whose client: the same whichever node looks."""
 
     def __init__(
         self,
-        view: View,
+        nodes: Mapping[str, Node],
         reflectors: Iterable[Reflector],
         zone_label: str,
         per_client: int | None = None,
     ) -> None:
         """``zone_label`` empty: all nodes are of one zone. ``per_client``: most reflectors of a client; None: all."""
-        self._view = view
+        self._nodes = nodes
         self._label = zone_label
         self._per_client = per_client
         self.reflectors = {r.name: r for r in reflectors}
@@ -55,16 +56,16 @@ class Reflection:
         for found in self.reflectors.values():
             self._zones[found.zone] = (*self._zones.get(found.zone, ()), found.name)
 
-    def arrange(self, words: str) -> Arrangement:
+    def arrange(self, view: View, words: str) -> Arrangement:
         """The own node's sessions and everybody's role."""
-        me = self.reflectors.get(self._view.me.name)
+        me = self.reflectors.get(view.me.name)
         return Arrangement(
-            peers=tuple(self._peers(me)),
-            roles=dict(self._roles()),
+            peers=tuple(self._peers(view, me)),
+            roles=self._roles,
             cluster_id=me.cluster_id if me else "",
             words=words,
-            problems=(*self._zones_alone(), *self._clashes()),
-            lonely=None if self.reflectors else _no_reflector(self._view.me),
+            problems=self._problems,
+            lonely=None if self.reflectors else _no_reflector(view.me),
         )
 
     def zone(self, node: Node) -> str:
@@ -79,8 +80,7 @@ class Reflection:
         ranked = sorted(found, key=lambda name: score(node.name, name), reverse=True)
         return tuple(sorted(ranked[: self._per_client]))
 
-    def _peers(self, me: Reflector | None) -> Iterator[Peer]:
-        view = self._view
+    def _peers(self, view: View, me: Reflector | None) -> Iterator[Peer]:
         if me is None:
             for name in self.serving(view.me):
                 yield from node_peers(view, view.nodes[name], PeerKind.REFLECTOR)
@@ -93,26 +93,33 @@ class Reflection:
             elif me.name in self.serving(other):
                 yield from node_peers(view, other, PeerKind.CLIENT, me.cluster_id)
 
-    def _roles(self) -> Iterator[tuple[str, Role]]:
+    @cached_property
+    def _roles(self) -> Mapping[str, Role]:
+        roles: dict[str, Role] = {}
         clients: dict[tuple[str, tuple[str, ...]], Role] = {}
-        for name, node in self._view.nodes.items():
+        for name, node in self._nodes.items():
             found = self.reflectors.get(name)
             if found is not None:
-                yield name, Role(duty=Duty.REFLECTOR, zone=found.zone, why=found.why)
+                roles[name] = Role(duty=Duty.REFLECTOR, zone=found.zone, why=found.why)
                 continue
             key = self.zone(node), self.serving(node)
             if key not in clients:
                 why = f"served by {', '.join(key[1]) or 'nobody'}"
                 clients[key] = Role(duty=Duty.CLIENT, zone=key[0], why=why)
-            yield name, clients[key]
+            roles[name] = clients[key]
+        return roles
 
     # --- what is wrong ------------------------------------------------------------------------------
+
+    @cached_property
+    def _problems(self) -> tuple[Problem, ...]:
+        return *self._zones_alone(), *self._clashes()
 
     def _zones_alone(self) -> Iterator[Problem]:
         """Zones whose nodes are clients of other zones' reflectors, for want of their own."""
         if not self.reflectors:
             return
-        zones = {self.zone(node) for node in self._view.nodes.values()}
+        zones = {self.zone(node) for node in self._nodes.values()}
         for zone in sorted(zones - self._zones.keys()):
             yield Problem(
                 object=f"zone/{zone}" if zone else "zone/(none)",
@@ -140,7 +147,7 @@ class Reflection:
     def _clients(self, reflector: str) -> frozenset[str]:
         return frozenset(
             name
-            for name, node in self._view.nodes.items()
+            for name, node in self._nodes.items()
             if name not in self.reflectors and reflector in self.serving(node)
         )
 

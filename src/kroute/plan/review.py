@@ -127,11 +127,13 @@ class Review:
 
         ``told``: what is told depends on it as well, so that the prefixes are decided again.
         """
-        changed = classes.differs(self._rib.classes)
-        self._rib.classes = classes
-        for adj_in in ribs:
-            if adj_in.rules.asks_kind:
-                self._recheck(adj_in, changed)
+        asking = [adj_in for adj_in in ribs if adj_in.rules.asks_kind]
+        before, self._rib.classes = self._rib.classes, classes
+        if not asking and not told:
+            return
+        changed = classes.differs(before)
+        for adj_in in asking:
+            self._recheck(adj_in, changed)
         for family in Family if told else ():
             known = self._rib.candidates[family]
             if changed is not None:

@@ -7,11 +7,11 @@ families would reset the session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from kroute.model.bgp import GracefulRestart, Initiate, Peer, PeerKind, PeerName
 from kroute.model.config import Bgp, Config
@@ -23,6 +23,8 @@ from kroute.model.service import Announceable
 from kroute.model.session_keys import ADD_PATH_MAX, AddPath, PathSelect
 from kroute.model.state import AttachedPod
 from kroute.plan.asn import node_asn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,18 @@ class View:
     """Pods attached on this node through KNI."""
     services: tuple[Announceable, ...] = ()
     """What becomes of each service address here (see :mod:`kroute.plan.services`)."""
+    among: Container[str] | None = None
+    """The nodes with which sessions are looked at; None: all."""
+    memo: dict[object, tuple[object, object]] = field(default_factory=dict)
+
+    def once(self, what: object, make: Callable[[], T]) -> T:
+        """What follows from the nodes and the configuration, whoever looks: made once for all views of one survey."""
+        key = what, id(self.config)
+        known = self.memo.get(key)
+        if known is None:
+            # The configuration is kept with it, so that its identity stays its own.
+            known = self.memo[key] = self.config, make()
+        return cast(T, known[1])
 
 
 def router_id(config: Bgp, node: Node) -> str:
@@ -85,6 +99,8 @@ def node_peers(view: View, other: Node, kind: PeerKind, cluster_id: str = "") ->
     """The sessions with another node: one, or one per family; none while they have no common address, and none
     where the nodes are of different ASes (:func:`kroute.plan.asn.asn_problems` tells of it).
     """
+    if view.among is not None and other.name not in view.among:
+        return
     bgp = view.config.bgp
     asn = node_asn(bgp, view.me)
     if node_asn(bgp, other) != asn:

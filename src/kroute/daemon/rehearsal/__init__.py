@@ -6,20 +6,25 @@ touches the outside: the daemon's parts run on stand-ins for the speaker and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kroute.codec.kubernetes import read_objects
-from kroute.daemon.rehearsal.alike import Comparison
-from kroute.daemon.rehearsal.cluster import Cluster, Setting, Spread
-from kroute.daemon.rehearsal.compare import compare
+from kroute.daemon.rehearsal.casting import Casting, Unsuited, cast
+from kroute.daemon.rehearsal.cluster import Cluster, Spread
+from kroute.daemon.rehearsal.setting import Setting
+from kroute.daemon.rehearsal.troupe import Troupe
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, InputError
 from kroute.model.inventory import ServicesListed, SlicesListed
+from kroute.model.node import Node
 from kroute.model.rehearsal import Caution, NodeReport, RehearsalReport
 from kroute.model.state import Observed
 from kroute.plan.observe import observe
 
 __all__ = ["Cluster", "Setting", "Spread", "rehearse", "setting_of"]
+
+CASTINGS = 4
+"""How often nodes are cast anew where some turn out to be unlike the others; then all are played in full."""
 
 
 def rehearse(
@@ -34,22 +39,59 @@ def rehearse(
 
     ``before`` None: there was nothing. ``progress`` is told what is being done, in words.
     """
-    old = _played(before, None, progress, spread) if before is not None else None
-    new = _played(after, old, progress, spread)
-    known = {*(old.nodes if old is not None else ()), *new.nodes}
-    wanted = sorted(known if nodes is None else known & set(nodes))
-    progress(f"comparing {len(wanted)} nodes")
-    comparison = Comparison()
-    reports = tuple(spread(lambda name: compare(name, old, new, comparison), wanted))
-    return RehearsalReport(nodes=reports, cautions=_cautions(old, new, reports))
+    play = _Play(before, after, nodes, progress, spread)
+    singled = frozenset[str]()
+    for _ in range(CASTINGS):
+        casting = cast(before, after, nodes, singled)
+        if casting is None:
+            break
+        try:
+            return play.by(casting)
+        except Unsuited as found:
+            singled |= found.nodes
+    return play.by(Casting(principals=frozenset(play.nodes)))
 
 
-def _played(
-    setting: Setting, before: Cluster | None, progress: Callable[[str], None], spread: Spread
-) -> Cluster:
-    when = "now" if before is None else "afterwards"
-    progress(f"planning {len(setting.observed.nodes)} nodes as they are {when}")
-    return Cluster(setting, before, spread)
+class _Play:
+    """Two states of a cluster, to be played."""
+
+    def __init__(
+        self,
+        before: Setting | None,
+        after: Setting,
+        wanted: Sequence[str] | None,
+        progress: Callable[[str], None],
+        spread: Spread,
+    ) -> None:
+        self._before, self._after = before, after
+        self._wanted = wanted
+        self._progress, self._spread = progress, spread
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All there are, before or after."""
+        known = self._before.observed.nodes if self._before is not None else {}
+        return {**known, **self._after.observed.nodes}
+
+    def by(self, casting: Casting) -> RehearsalReport:
+        """The report on all nodes that are asked for.
+
+        Raises:
+            Unsuited: nodes that are cast as extras are none.
+        """
+        old = self._played(self._before, None, casting) if self._before is not None else None
+        new = self._played(self._after, old, casting)
+        known = self.nodes
+        wanted = sorted(known if self._wanted is None else known.keys() & set(self._wanted))
+        self._progress(f"comparing {len(wanted)} nodes")
+        troupe = Troupe(casting, old, new, known)
+        reports = troupe.reports(self._spread, wanted)
+        return RehearsalReport(nodes=tuple(reports), cautions=_cautions(old, new, reports))
+
+    def _played(self, setting: Setting, before: Cluster | None, casting: Casting) -> Cluster:
+        when = "now" if before is None else "afterwards"
+        self._progress(f"planning {len(setting.observed.nodes)} nodes as they are {when}")
+        return Cluster(setting, casting, before, self._spread)
 
 
 def _cautions(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
 from kroute.daemon.rehearsal.cluster import Cluster
 from kroute.daemon.rehearsal.stage import Stage, Voice
-from kroute.model.bgp import Peer
+from kroute.model.bgp import Peer, PeerName
+from kroute.model.fib import Nexthops
+from kroute.model.net import Family, Nlri
+from kroute.model.rehearsal import RouteChange
 from kroute.plan.origin import Origins
 
 _OF_THE_SESSION: Final = frozenset(
@@ -38,6 +42,8 @@ class Comparison:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], bool] = {}
+        self.routes: dict[tuple[Family, Nlri, Nexthops | None, Nexthops | None], RouteChange] = {}
+        """Changes of routes that many nodes make alike."""
 
     def alike(self, before: Cluster, old: Stage, after: Cluster, new: Stage) -> bool:
         """Whether a node would have the same routes in both clusters, as nothing that decides about them differs."""
@@ -46,12 +52,22 @@ class Comparison:
         )
 
     def _hear_alike(self, before: Cluster, old: Stage, after: Cluster, new: Stage) -> bool:
+        return next(self._unlike(before, old, after, new), None) is None
+
+    def news(self, before: Cluster, old: Stage, after: Cluster, new: Stage) -> frozenset[str]:
+        """The nodes, and peers that are none, of which a node hears something else in one cluster than in the other."""
+        peers = {**old.peers, **new.peers}
+        return frozenset(peers[n].node or n for n in self._unlike(before, old, after, new))
+
+    def _unlike(
+        self, before: Cluster, old: Stage, after: Cluster, new: Stage
+    ) -> Iterator[PeerName]:
         was = {name: (voice, called) for name, voice, called in before.heard_by(old)}
         for name, voice, called in after.heard_by(new):
             said = was.pop(name, None)
             if said is None or said[1] != called or not self._same(said[0], voice):
-                return False
-        return not was
+                yield name
+        yield from was
 
     def _same(self, one: Voice, other: Voice) -> bool:
         key = (id(one), id(other))

@@ -8,10 +8,14 @@ is the state that a cluster comes to rest in, not the way there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
+from kroute.daemon.rehearsal.casting import Casting, Unsuited
+from kroute.daemon.rehearsal.setting import Setting
 from kroute.daemon.rehearsal.stage import Between, Block, Said, Stage, Voice, ends
 from kroute.model.bgp import (
     Asn,
@@ -22,69 +26,18 @@ from kroute.model.bgp import (
     PeerRestart,
     takes_as,
 )
-from kroute.model.config import Config
-from kroute.model.kernel import KernelRoute, KernelState, Link
-from kroute.model.net import Family
+from kroute.model.net import Family, Nlri
 from kroute.model.node import Node
-from kroute.model.state import Observed
+from kroute.plan import plan
+from kroute.plan.policy import UNCHECKED, OriginCheck
 from kroute.plan.sessions import router_id
+from kroute.plan.survey import survey
 
 ROUNDS = 20
 """Times that relaying nodes hear each other at most; a chain of reflectors longer than that is no topology of ours."""
 
 KEPT = 20_000
 """Sessions of all nodes up to which the nodes are kept in memory between telling and hearing, at 3 KiB each."""
-
-ALL_ON_LINK = KernelState(
-    links=(Link(index=1, name="uplink", up=True, carrier=True, mtu=1500),),
-    routes=tuple(
-        KernelRoute(
-            family=family,
-            prefix=prefix,
-            metric=0,
-            oif=1,
-            gateway=None,
-            protocol=2,
-            scope=253,
-            kind=1,
-        )
-        for family in Family
-        for prefix in (b"\x01\x00", b"\x01\x80")
-    ),
-)
-"""The kernel of a node that nobody has looked at: every address is reached directly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """A state of the cluster: what is observed, and the configuration of each node."""
-
-    observed: Observed
-    """The inventory, and the configuration of every node that has none of its own."""
-    configs: Mapping[str, Config] = field(default_factory=dict)
-    """Configurations of single nodes."""
-    kernels: Mapping[str, KernelState] = field(default_factory=dict)
-    """Kernels that have been looked at; any other reaches every address directly."""
-    heard: Mapping[str, Mapping[PeerName, Voice]] = field(default_factory=dict)
-    """What nodes that have been looked at hear from their peers."""
-
-    def config(self, node: str) -> Config:
-        """The configuration in force on a node."""
-        return self.configs.get(node, self.observed.config)
-
-    def seen_by(self, node: str) -> Observed:
-        """What one node observes."""
-        return replace(
-            self.observed,
-            me=node,
-            config=self.config(node),
-            kernel=self.kernels.get(node, ALL_ON_LINK),
-            routers=self.observed.routers if node in self.kernels else {},
-            reports={},
-            listed=True,
-            services_listed=True,
-            slices_listed=True,
-        )
 
 
 class End(NamedTuple):
@@ -113,6 +66,10 @@ class First(NamedTuple):
     ends: dict[Between, End]
     relays: bool
     reflects: bool
+    repeats: bool
+    """Whether it tells anybody, node or not, what others have told it."""
+    own: frozenset[tuple[Family, Nlri]]
+    """What it announces of its own, to anybody."""
 
 
 Spread = Callable[[Callable[[str], Any], Sequence[str]], Iterable[Any]]
@@ -123,10 +80,21 @@ class Cluster:
     """The nodes of a setting, settled."""
 
     def __init__(
-        self, setting: Setting, before: Cluster | None = None, spread: Spread = map
+        self,
+        setting: Setting,
+        casting: Casting,
+        before: Cluster | None = None,
+        spread: Spread = map,
     ) -> None:
-        """``before``: the same cluster before a change, by which what was really heard is brought up to date."""
+        """``before``: the same cluster before a change, by which what was really heard is brought up to date.
+
+        Raises:
+            Unsuited: nodes that are cast as extras are none.
+        """
         self.setting = setting
+        self.casting = casting
+        self._survey = survey(setting.observed.nodes)
+        self._lender: OriginCheck = UNCHECKED
         self._before = before
         self._at = {a.packed: n.name for n in setting.observed.nodes.values() for a in n.addresses}
         self._ids = {
@@ -136,9 +104,10 @@ class Cluster:
         self._stages: dict[str, Stage] = {}
         self._kept = 0
         names = list(setting.observed.nodes)
-        firsts = dict(zip(names, spread(self._first, names), strict=True))
+        firsts = self._firsts(names, spread)
         self.ends: dict[str, dict[Between, End]] = {n: f.ends for n, f in firsts.items()}
-        """Each node's ends of sessions, by own and other address."""
+        """Each node's ends of sessions, by own and other address; of an extra, of those with principals."""
+        self._hold_extras(firsts)
         self.reflectors = [name for name, first in firsts.items() if first.reflects]
         """Nodes that have clients."""
         self._relays: dict[str, Stage] = {}
@@ -161,7 +130,7 @@ class Cluster:
     def stage(self, name: str) -> Stage:
         """A node that has planned, and heard others only if it relays. May be asked for once only: it is not kept."""
         kept = self._relays.get(name) or self._stages.pop(name, None)
-        return kept if kept is not None else self._planned(name)
+        return kept if kept is not None else self._cast(name)
 
     def hears(self, stage: Stage) -> None:
         """A node hears everybody."""
@@ -194,19 +163,36 @@ class Cluster:
 
     # --- telling --------------------------------------------------------------------------------------
 
-    def _planned(self, name: str) -> Stage:
-        stage = Stage(self.setting.seen_by(name))
+    def _cast(self, name: str) -> Stage:
+        return self._planned(name) if name in self.casting.principals else self.extra(name)
+
+    def extra(self, name: str) -> Stage:
+        """A node that has planned its sessions with principals alone. Of an extra, it is not kept."""
+        principals = self.casting.principals
+        kept = None if name in principals else self._stages.pop(name, None)
+        return kept if kept is not None else self._planned(name, principals)
+
+    def _planned(self, name: str, among: Container[str] | None = None) -> Stage:
+        planner = partial(plan, surveyed=self._survey, among=among)
+        stage = Stage(self.setting.seen_by(name), planner, self._lender)
+        self._lender = stage.routing.rib.origin_check
         stage.rise({n: self._agreed(stage.peers[n]) for n in stage.sessions()})
         return stage
 
+    def _firsts(self, names: list[str], spread: Spread) -> dict[str, First]:
+        principals = [name for name in names if name in self.casting.principals]
+        played = dict(zip(principals, spread(self._first, principals), strict=True))
+        # Extras are quickly planned here, and kept; other processes would have to hand over all that they tell.
+        return {n: played[n] if n in played else self._first(n) for n in names}
+
     def _first(self, name: str) -> First:
         """What a node tells before it has heard anybody. It is kept for later where there is room for all."""
-        stage = self._planned(name)
+        stage = self._cast(name)
         self._kept += len(stage.peers)
         if self._kept <= KEPT:
             self._stages[name] = stage
         clients = any(peer.kind is PeerKind.CLIENT for peer in stage.peers.values())
-        return First(_ends_of(stage), stage.relays(), clients)
+        return First(_ends_of(stage), stage.relays(), clients, stage.repeats(), stage.own())
 
     def _agreed(self, peer: Peer) -> Negotiated:
         """What both OPENs would agree on, taking the other side for one that can all that we can."""
@@ -235,6 +221,28 @@ class Cluster:
             add_path=peer.add_path,
             add_path_send=peer.add_path_send,
         )
+
+    def _hold_extras(self, firsts: Mapping[str, First]) -> None:
+        """See whether the extras are what an extra must be.
+
+        Raises:
+            Unsuited: some pass on what they are told, or announce to nodes what others announce as well.
+        """
+        extras = [name for name in firsts if name not in self.casting.principals]
+        wrong = {n for n in extras if firsts[n].relays or firsts[n].reflects}
+        if self.casting.groups:
+            wrong.update(n for n in extras if firsts[n].repeats)
+            told = {
+                (block.family, nlri)
+                for held in self.ends.values()
+                for voice in {e.voice for (_, other), e in held.items() if self.node_at(other)}
+                for block in voice.blocks
+                for nlri in block.nlris
+            }
+            shared = Counter(key for first in firsts.values() for key in first.own if key in told)
+            wrong.update(n for n in extras if any(shared[key] > 1 for key in firsts[n].own))
+        if wrong:
+            raise Unsuited(wrong)
 
     # --- hearing --------------------------------------------------------------------------------------
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from difflib import unified_diff
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from kroute.codec.config.decode import camel
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.control import RESTART_ONLY
 from kroute.daemon.rehearsal.alike import Comparison
 from kroute.daemon.rehearsal.cluster import Cluster
+from kroute.daemon.rehearsal.crowd import Crowd
 from kroute.daemon.rehearsal.stage import Said, Stage, Voice
 from kroute.model.bgp import Peer, PeerKind, PeerName
 from kroute.model.fib import Nexthops, place_of, place_words
@@ -30,53 +31,56 @@ from kroute.model.rehearsal import (
 SECRET = ("password",)
 """Parameters whose values are never shown."""
 
+ALONE = (None,)
+"""As many as a peer stands for that stands for nobody else."""
+
+T = TypeVar("T")
+
 SHARE = 0.1
 """Share of a node's routes that may go without a word of its own."""
 
 
-def compare(
-    name: str, before: Cluster | None, after: Cluster, comparison: Comparison
+def report(
+    old: Stage | None,
+    new: Stage | None,
+    before: Cluster | None,
+    after: Cluster,
+    comparison: Comparison,
+    crowd: Crowd,
+    *,
+    counted: bool,
 ) -> NodeReport:
-    """All that changes on one node. ``before`` None: there was no cluster."""
-    old = before.stage(name) if before is not None and name in before.nodes else None
-    new = after.stage(name) if name in after.nodes else None
-    counted = _let_hear(old, new, before, after, comparison)
-    sessions, routes = tuple(_sessions(old, new)), tuple(_routes(old, new))
-    told, conflist = tuple(_announcements(old, new)), _conflist(old, new)
+    """All that changes on a node that is there in one cluster at least.
+
+    ``counted``: it has heard everybody, as it may have other routes than before. ``crowd``: for whom its sessions
+    stand.
+    """
+    either = new or old
+    assert either is not None
+    sessions = tuple(_sessions(old, new, crowd))
+    routes = tuple(_routes(old, new, comparison)) if counted else ()
+    told, conflist = tuple(_announcements(old, new, crowd)), _conflist(old, new)
     changed = bool(sessions or routes or told or conflist)
     change = Change.CHANGED if changed else Change.SAME
     if old is None or new is None:
         change = Change.ADDED if old is None else Change.REMOVED
     return NodeReport(
-        node=name,
+        node=either.name,
         change=change,
-        sessions_before=len(_held(old)),
-        sessions_after=len(_held(new)),
+        sessions_before=_size(_held(old), crowd),
+        sessions_after=_size(_held(new), crowd),
         routes_before=_count(old) if counted else None,
         routes_after=_count(new) if counted else None,
         sessions=sessions,
         announcements=told,
         routes=routes,
         conflist=conflist,
-        cautions=tuple(sorted(_cautions(old, new, before, after, sessions))),
+        cautions=tuple(sorted(_cautions(old, new, before, after, sessions, crowd))),
     )
 
 
-def _let_hear(
-    old: Stage | None,
-    new: Stage | None,
-    before: Cluster | None,
-    after: Cluster,
-    comparison: Comparison,
-) -> bool:
-    """Let a node hear everybody in both clusters, unless it would learn the same in both; whether it did."""
-    if before is not None and old is not None:
-        if new is not None and comparison.alike(before, old, after, new):
-            return False
-        before.hears(old)
-    if new is not None:
-        after.hears(new)
-    return True
+def _size(names: Iterable[PeerName], crowd: Crowd) -> int:
+    return sum(len(crowd.get(name, ALONE)) for name in names)
 
 
 def _held(stage: Stage | None) -> dict[PeerName, SessionParameters]:
@@ -90,7 +94,7 @@ def _count(stage: Stage | None) -> int:
 # --- sessions -----------------------------------------------------------------------------------------
 
 
-def _sessions(old: Stage | None, new: Stage | None) -> Iterator[SessionChange]:
+def _sessions(old: Stage | None, new: Stage | None, crowd: Crowd) -> Iterator[SessionChange]:
     """Sessions that differ, those that differ alike together."""
     was, will = _held(old), _held(new)
     groups: dict[tuple[Change, tuple[str, ...]], list[str]] = {}
@@ -106,9 +110,15 @@ def _sessions(old: Stage | None, new: Stage | None) -> Iterator[SessionChange]:
             assert new is not None
             found = _differing(was[name], will[name], old.peers[name], new.peers[name])
         if found[0] is not Change.SAME:
-            groups.setdefault(found, []).append(name)
-    for (change, because), names in groups.items():
-        yield SessionChange(change=change, peers=tuple(names), because=because)
+            groups.setdefault(found, []).extend(crowd.get(name, (name,)))
+    for (change, because), names in _in_order(groups):
+        yield SessionChange(change=change, peers=names, because=because)
+
+
+def _in_order(groups: Mapping[T, Iterable[str]]) -> list[tuple[T, tuple[str, ...]]]:
+    """Names sorted in each group, and groups by their first one."""
+    found = [(key, tuple(sorted(names))) for key, names in groups.items()]
+    return sorted(found, key=lambda group: group[1][0])
 
 
 def _described(peer: Peer) -> tuple[str, ...]:
@@ -160,26 +170,29 @@ def _words(value: Any) -> str:
 # --- what is told -------------------------------------------------------------------------------------
 
 
-def _announcements(old: Stage | None, new: Stage | None) -> Iterator[AnnouncementChange]:
+def _announcements(
+    old: Stage | None, new: Stage | None, crowd: Crowd
+) -> Iterator[AnnouncementChange]:
     """What peers with a session before and after are told anew, those who are told alike together."""
     if old is None or new is None:
         return
     pairs: dict[tuple[Voice, Voice], list[str]] = {}
     for name in sorted(old.sessions().keys() & new.sessions().keys()):
-        pairs.setdefault((old.voice(name), new.voice(name)), []).append(name)
-    for (was, will), names in pairs.items():
+        pair = old.voice(name), new.voice(name)
+        pairs.setdefault(pair, []).extend(crowd.get(name, (name,)))
+    for (was, will), names in _in_order(pairs):
         if was.blocks == will.blocks:
             continue
         before, now = was.announced(), will.announced()
         yield from _told(names, before, now)
 
 
-def _told(names: list[str], before: Said, now: Said) -> Iterator[AnnouncementChange]:
+def _told(names: tuple[str, ...], before: Said, now: Said) -> Iterator[AnnouncementChange]:
     announced, withdrawn = now.keys() - before.keys(), before.keys() - now.keys()
     changed = {k for k in before.keys() & now.keys() if before[k] != now[k]}
     if announced or withdrawn or changed:
         yield AnnouncementChange(
-            peers=tuple(names),
+            peers=names,
             announced=_prefixes(announced),
             withdrawn=_prefixes(withdrawn),
             changed=_prefixes(changed),
@@ -201,7 +214,7 @@ def _order(key: tuple[Family, Nlri, bytes]) -> tuple[int, bytes, int, bytes]:
 # --- what is installed --------------------------------------------------------------------------------
 
 
-def _routes(old: Stage | None, new: Stage | None) -> Iterator[RouteChange]:
+def _routes(old: Stage | None, new: Stage | None, comparison: Comparison) -> Iterator[RouteChange]:
     for family in Family:
         was = old.kernel[family] if old is not None else {}
         will = new.kernel[family] if new is not None else {}
@@ -211,11 +224,21 @@ def _routes(old: Stage | None, new: Stage | None) -> Iterator[RouteChange]:
             before, now = was.get(nlri), will.get(nlri)
             if before == now:
                 continue
-            change = Change.REPLACED
-            if before is None or now is None:
-                change = Change.ADDED if before is None else Change.REMOVED
-            prefix = str(prefix_of(family, nlri))
-            yield RouteChange(change=change, prefix=prefix, before=_legs(before), after=_legs(now))
+            key = family, nlri, before, now
+            found = comparison.routes.get(key)
+            if found is None:
+                found = comparison.routes[key] = _route(*key)
+            yield found
+
+
+def _route(
+    family: Family, nlri: Nlri, before: Nexthops | None, now: Nexthops | None
+) -> RouteChange:
+    change = Change.REPLACED
+    if before is None or now is None:
+        change = Change.ADDED if before is None else Change.REMOVED
+    prefix = str(prefix_of(family, nlri))
+    return RouteChange(change=change, prefix=prefix, before=_legs(before), after=_legs(now))
 
 
 def _legs(nexthops: Nexthops | None) -> tuple[str, ...]:
@@ -248,6 +271,7 @@ def _cautions(
     before: Cluster | None,
     after: Cluster,
     sessions: tuple[SessionChange, ...],
+    crowd: Crowd,
 ) -> Iterator[Caution]:
     if new is None:
         return
@@ -257,23 +281,26 @@ def _cautions(
         return Caution(node=name, code=code, text=text)
 
     for code, text in (
-        *_lost_peers(old, new),
+        *_lost_peers(old, new, crowd),
         *_lost_routes(old, new),
-        *_one_sided(new, after),
-        *_all_reset(old, new, sessions),
+        *_one_sided(new, after, crowd),
+        *_all_reset(old, new, sessions, crowd),
         *_restart(name, before, after),
         *_new_problems(old, new),
     ):
         yield caution(code, text)
 
 
-def _lost_peers(old: Stage | None, new: Stage) -> Iterator[tuple[str, str]]:
+def _lost_peers(old: Stage | None, new: Stage, crowd: Crowd) -> Iterator[tuple[str, str]]:
     if old is None:
         return
-    had, has = len(old.sessions()), len(new.sessions())
+    had, has = _size(old.sessions(), crowd), _size(new.sessions(), crowd)
     if had and not has:
         yield "no-peer-left", f"would have no session left (has {had})"
-    clients = [sum(p.kind is PeerKind.CLIENT for p in s.peers.values()) for s in (old, new)]
+    clients = [
+        _size((n for n, p in s.peers.items() if p.kind is PeerKind.CLIENT), crowd)
+        for s in (old, new)
+    ]
     if clients[0] and not clients[1]:
         yield "no-client", f"would reflect for nobody any more (has {clients[0]} clients)"
 
@@ -297,32 +324,43 @@ def _lost_routes(old: Stage | None, new: Stage) -> Iterator[tuple[str, str]]:
         yield "routes-lost", f"would lose routes: {share}"
 
 
-def _one_sided(new: Stage, after: Cluster) -> Iterator[tuple[str, str]]:
+def _one_sided(new: Stage, after: Cluster, crowd: Crowd) -> Iterator[tuple[str, str]]:
     """Sessions that one end wants and the other does not, or not so."""
-    unwanted, mismatched = [], []
+    unwanted: list[PeerName] = []
+    mismatched: list[PeerName] = []
     for name, peer in new.peers.items():
         if not after.is_played(peer):
             continue
         end = after.other_end(peer)
         if end is None:
-            unwanted.append(name.removeprefix("node/"))
+            unwanted.append(name)
         elif not end.agrees(peer):
-            mismatched.append(name.removeprefix("node/"))
+            mismatched.append(name)
     if unwanted:
-        yield "one-sided", f"would wait in vain for {_some(unwanted)}: no session wanted there"
+        who = _some(_all_of(unwanted, new, crowd))
+        yield "one-sided", f"would wait in vain for {who}: no session wanted there"
     if mismatched:
-        yield "one-sided", f"would disagree about AS numbers with {_some(mismatched)}"
+        who = _some(_all_of(mismatched, new, crowd))
+        yield "one-sided", f"would disagree about AS numbers with {who}"
+
+
+def _all_of(names: list[PeerName], stage: Stage, crowd: Crowd) -> list[str]:
+    """Peers and those for whom they stand, as they follow each other in a plan: explicit ones, then nodes by name."""
+    found = [(n, stage.peers[name].node) for name in names for n in crowd.get(name, (name,))]
+    if len(found) > len(names):
+        found.sort(key=lambda one: one[0].split("/")[1] if one[1] else "")
+    return [name.removeprefix("node/") for name, _ in found]
 
 
 def _all_reset(
-    old: Stage | None, new: Stage, sessions: tuple[SessionChange, ...]
+    old: Stage | None, new: Stage, sessions: tuple[SessionChange, ...], crowd: Crowd
 ) -> Iterator[tuple[str, str]]:
     if old is None:
         return
     kept = old.sessions().keys() & new.sessions().keys()
     reset = [name for s in sessions if s.change is Change.RESET for name in s.peers]
-    if len(kept) > 1 and len(reset) == len(kept):
-        helped = all(new.peers[PeerName(n)].graceful_restart for n in reset)
+    if len(reset) > 1 and len(reset) == _size(kept, crowd):
+        helped = all(new.peers[name].graceful_restart for name in kept)
         stay = "; graceful restart keeps its routes meanwhile" if helped else ""
         yield "all-reset", f"all its {len(reset)} sessions would start again at once{stay}"
 

@@ -6,7 +6,7 @@ from its Adj-RIB-Out as a :class:`Voice`, and what it hears goes into its Adj-RI
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -21,10 +21,11 @@ from kroute.model.cni import Conflist
 from kroute.model.config import Cni
 from kroute.model.fib import Nexthops
 from kroute.model.net import Family, Nlri
-from kroute.model.state import Observed
+from kroute.model.state import Desired, Observed
+from kroute.plan import plan
 from kroute.plan.add_path import ID_SIZE
 from kroute.plan.adj_out import AdjRibOut, Tell
-from kroute.plan.policy import ExportRules, quad
+from kroute.plan.policy import UNCHECKED, ExportRules, OriginCheck, quad
 from kroute.plan.routing import PeerState, Routing
 from kroute.plan.services import with_services_known
 
@@ -111,15 +112,24 @@ class QuietRoad(Road):
 class Stage:
     """A node that has planned what it observes."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(
+        self,
+        observed: Observed,
+        planner: Callable[[Observed], Desired] = plan,
+        lender: OriginCheck = UNCHECKED,
+    ) -> None:
+        """``lender``: the origin check of another node, which lends what it has worked out."""
         self.name = observed.me
         self.kernel: dict[Family, dict[Nlri, Nexthops]] = {f: {} for f in Family}
         self.conflist: Conflist | None = None
         self.routing = Routing(now=0.0, legs=observed.config.bgp.multipath, deferral=0.0)
         self.routing.seeds.in_use = False
+        self.routing.rib.origin_check = lender
         self.road = QuietRoad(self.routing, self, self, lambda: 0.0)
         known = with_services_known(observed)
-        self.control = Control(known, self.road, self._want, lambda: 0.0, NamedKeys())
+        self.control = Control(
+            known, self.road, self._want, lambda: 0.0, NamedKeys(), planner=planner
+        )
         self.control.replan()
         self._spokesmen: dict[PeerName, PeerName] = {}
         """Each peer with a session, and who is told what it is told."""
@@ -176,6 +186,19 @@ class Stage:
         return any(
             out is not None and self.routing.announcer.passes_on_to(out.rules)
             for out in (self.routing.peers[name].out for name in heard_by_nodes)
+        )
+
+    def repeats(self) -> bool:
+        """Whether what it hears can change what it tells anybody."""
+        outs = (self.routing.peers[name].out for name in set(self._spokesmen.values()))
+        return any(
+            out is not None and self.routing.announcer.passes_on_to(out.rules) for out in outs
+        )
+
+    def own(self) -> frozenset[tuple[Family, Nlri]]:
+        """The prefixes that it announces of its own, to anybody."""
+        return frozenset(
+            (f, nlri) for f, table in self.routing.local.tables.items() for nlri in table
         )
 
     def hear(self, name: PeerName, voice: Voice, called: str) -> None:

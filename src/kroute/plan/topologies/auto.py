@@ -20,7 +20,7 @@ from kroute.model.node import Node
 from kroute.plan.arrangement import Arrangement, mesh
 from kroute.plan.reflection import Reflection, Reflector, ranks, score, zone_of
 from kroute.plan.sessions import View
-from kroute.plan.topologies.route_reflector import mark, own_or_known_id
+from kroute.plan.topologies.route_reflector import id_seen_by, mark, own_or_known_id
 
 
 def arrange(view: View) -> Arrangement:
@@ -29,9 +29,12 @@ def arrange(view: View) -> Arrangement:
     if size <= auto.threshold:
         words = f"auto: full mesh, {size} nodes are not more than {auto.threshold}"
         return mesh(view, view.nodes.values(), words)
-    reflectors = tuple(choose(view))
-    words = f"auto: {len(reflectors)} route reflectors, {size} nodes are more than {auto.threshold}"
-    found = Reflection(view, reflectors, auto.zone_label).arrange(words)
+    reflection = view.once(
+        ("auto", id_seen_by(view)), lambda: Reflection(view.nodes, choose(view), auto.zone_label)
+    )
+    count = len(reflection.reflectors)
+    words = f"auto: {count} route reflectors, {size} nodes are more than {auto.threshold}"
+    found = reflection.arrange(view, words)
     if size > auto.threshold + auto.hysteresis:
         return found
     wanted = {peer.node for peer in found.peers}

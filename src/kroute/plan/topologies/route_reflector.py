@@ -18,12 +18,15 @@ from kroute.plan.sessions import View, is_dotted_quad, router_id
 
 def arrange(view: View) -> Arrangement:
     """A reflector's sessions with its clients and the other reflectors, or a client's with its reflectors."""
+    found = view.once(("by label", id_seen_by(view)), lambda: _reflection(view))
+    count = len(found.reflectors)
+    words = f"{count} route reflector{'' if count == 1 else 's'} by label, annotation or name"
+    return found.arrange(view, words)
+
+
+def _reflection(view: View) -> Reflection:
     config = view.config.peering.route_reflector
-    found = tuple(_reflectors(view))
-    words = (
-        f"{len(found)} route reflector{'' if len(found) == 1 else 's'} by label, annotation or name"
-    )
-    return Reflection(view, found, config.zone_label, config.per_client).arrange(words)
+    return Reflection(view.nodes, _reflectors(view), config.zone_label, config.per_client)
 
 
 def _reflectors(view: View) -> Iterator[Reflector]:
@@ -63,6 +66,11 @@ def own_or_known_id(view: View, node: Node) -> str:
     if view.config.bgp.router_id and node.name != view.me.name:
         return ""
     return router_id(view.config.bgp, node)
+
+
+def id_seen_by(view: View) -> str:
+    """Who sees a router id that others do not: the own node where its configuration sets it."""
+    return view.me.name if view.config.bgp.router_id else ""
 
 
 def mark(config: RouteReflector, node: Node) -> str | None:
