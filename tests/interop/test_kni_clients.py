@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from struct import pack
 from typing import Any
 
 import grpc
 import pytest
 
 from kroute.codec.kni.methods import METHODS
+from kroute.codec.kni.wire import encode
 from kroute.drivers.kni import porter
 from kroute.drivers.kni.client import KniClient, Refused
 from kroute.drivers.kni.door import take
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.server import KniServer
-from kroute.model.kni import Generation, PodReply
+from kroute.model.kni import AttachRequest, Generation, Isolation, PodReply
 from support.kni import KniNode
 from support.netns import wait_for
 
@@ -121,6 +125,65 @@ def test_stopping_waits_for_no_client_that_watches_or_stalls(site):
         stopper.join(15.0)
         silence.end()
     assert began.is_set()
+
+
+class Deaf:
+    """A client in HTTP/2's own words that allows no octet of an answer (RFC 9113 §5.2), and reads none."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._stream = -1
+        self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        self._frame(4, 0, 0, pack(">HI", 4, 0))  # SETTINGS_INITIAL_WINDOW_SIZE
+
+    def call(self, method: str, data: bytes = b"") -> None:
+        self._stream += 2
+        pairs = {
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": METHODS[method].path,
+            ":authority": "x",
+            "content-type": "application/grpc",
+            "te": "trailers",
+        }
+        words = [word.encode() for pair in pairs.items() for word in pair]
+        literal = [bytes((len(word),)) + word for word in words]
+        fields = b"".join(b"\0" + literal[i] + literal[i + 1] for i in range(0, len(literal), 2))
+        self._frame(1, 4, self._stream, fields)
+        self._frame(0, 1, self._stream, b"\0" + pack(">I", len(data)) + data)
+
+    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+        self._socket.sendall(head + payload)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_clients_that_do_not_read_their_answers_hurt_nobody_and_delay_no_end(site):
+    pods = [site.node.pod(f"p{i}") for i in range(3)]
+    deaf = [Deaf(site.path) for _ in pods]
+    for client, pod in zip(deaf, pods, strict=True):
+        attach = AttachRequest(id=pod.name, isolation=Isolation(path=pod.path))
+        client.call("AttachInterface", encode(METHODS["AttachInterface"].request, attach))
+        for _ in range(150):
+            client.call("QueryNodeNetworks")
+    site.serves("a")
+
+    def done() -> int:
+        return sum(sum(histogram.counts) for histogram in site.meter.durations.values())
+
+    wait_for(lambda: done() == 3 * 151 + 4, 20.0, "every call to be answered")
+    with site.client() as wire:
+        assert all(wire.query(pod.name).ipconfigs["eth0"].ip for pod in pods)
+    stopper = threading.Thread(target=site.server.stop, args=(600.0,))
+    stopper.start()
+    stopper.join(60.0)
+    assert not stopper.is_alive()
+    assert not site.path.exists()
+    for client in deaf:
+        client.close()
 
 
 def test_health_is_watched_by_service_and_follows_the_node_s_readiness(site):

@@ -40,6 +40,9 @@ WORKERS = 32
 """Calls at work at once, besides queries."""
 THREADS = 128
 """Threads there may be, for queries and for the rest; made when needed, which is while messages do not come."""
+DELIVERY = 2.0
+"""Seconds that clients have for reading their answers once the server is to stop and nothing is at work any more."""
+_LOOK = 0.05
 LONGEST_MESSAGE = 4 << 20
 """Octets of a request; a pod's labels and annotations are at most 256 KiB each."""
 _OPTIONS = (
@@ -72,6 +75,7 @@ class KniServer(grpc.GenericRpcHandler):
         self._meter = meter
         self._forced = forced
         self._doors: list[Door] = []
+        self._at_work: set[grpc.ServicerContext] = set()
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._porter = Porter(meter, self._health)
         self._work = ThreadPoolExecutor(THREADS, thread_name_prefix="kni")
@@ -97,10 +101,17 @@ class KniServer(grpc.GenericRpcHandler):
             raise DriverError(str(error)) from error
 
     def stop(self, grace: float) -> None:
-        """Take no more calls, let those that run end within ``grace`` seconds, give the sockets up."""
-        ended = self._server.stop(grace)
+        """Take no more calls, let those that run end within ``grace`` seconds, give the sockets up.
+
+        A client that does not read its answer delays that by :data:`DELIVERY` at most.
+        """
+        ended, end = self._server.stop(grace), time.monotonic() + grace
         self._porter.close()
-        ended.wait(grace + 5.0)
+        idle = 0.0
+        while not ended.wait(_LOOK) and idle < DELIVERY and time.monotonic() < end:
+            idle = 0.0 if self._at_work else idle + _LOOK
+        self._server.stop(0)
+        ended.wait(5.0)
         for door in self._doors:
             door.close()
         for pool in (self._work, self._queries):
@@ -137,8 +148,12 @@ class KniServer(grpc.GenericRpcHandler):
             if data is None:
                 text = f"{name} needs one message"
                 return _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, text)
-            with slots:
-                return behaviour(data, context)
+            self._at_work.add(context)
+            try:
+                with slots:
+                    return behaviour(data, context)
+            finally:
+                self._at_work.discard(context)
 
         if is_query:
             behave.experimental_thread_pool = self._queries  # type: ignore[attr-defined]
@@ -155,9 +170,7 @@ class KniServer(grpc.GenericRpcHandler):
 
     def _behaviour(self, method: Method) -> Behaviour:
         def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
-            if (
-                method.ask is Ask.ATTACH and not data
-            ):  # is there such a method? (as our client asks)
+            if method.ask is Ask.ATTACH and not data:  # "is there such a method?", our client asks
                 return _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "the request is empty")
             began = time.perf_counter()
             self._meter.begin()
