@@ -351,3 +351,5 @@ def test_the_command_line_drives_a_server_as_a_kubelet_does(site):
     assert not Path(path).exists()
     nowhere = node.run("kni", "nodes", "--socket", str(node.folder / "none.sock"))
     assert nowhere.returncode == 3
+    said = f"kroute kni nodes: no KNI server answers at {node.folder / 'none.sock'}\n"
+    assert nowhere.stderr == said

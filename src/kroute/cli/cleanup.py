@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Remove routes, conflist, leases, bridge and state; what bears another mark is not touched."""
+    """Remove KNI's pods, routes, conflist, leases, bridge and state; what bears another mark is not touched."""
     from kroute.codec.config import parse_config
     from kroute.daemon.cleanup import clean
 

@@ -90,8 +90,9 @@ def run(args: argparse.Namespace) -> int:
         with KniClient(args.socket, generation, args.timeout) as client:
             return _ACTIONS[args.action](client, args)
     except Refused as refused:
-        print(f"kroute kni {args.action}: {refused}", file=sys.stderr)
         gone = refused.code is grpc.StatusCode.UNAVAILABLE and "connect" in str(refused)
+        said = f"no KNI server answers at {args.socket}" if gone else refused
+        print(f"kroute kni {args.action}: {said}", file=sys.stderr)
         return UNREACHABLE if gone else NO
 
 

@@ -1,4 +1,4 @@
-"""Removing from a node all that bears our mark (law 3): routes, conflist, leases, addresses, bridge, state."""
+"""Removing from a node all that bears our mark (law 3): pods, routes, conflist, leases, addresses, bridge, state."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def clean(config: Config) -> tuple[list[str], list[str]]:
     """
     network = CniDirectory(config.cni)
     parts: tuple[Callable[[], Iterable[object]], ...] = (
+        lambda: _remove_pods(config),
         network.cleanup,
         network.remove_leases,
         lambda: remove_routes({config.fib.protocol, *remember_protocol(config)}),
@@ -37,7 +38,8 @@ def clean(config: Config) -> tuple[list[str], list[str]]:
     failed: list[str] = []
     for part in parts:
         try:
-            removed += [str(thing) for thing in part()]
+            for thing in part():
+                removed.append(str(thing))  # what goes before an error counts as well
         except DriverError as error:
             failed.append(str(error))
     return removed, failed
@@ -52,6 +54,16 @@ def remove_kube_router(found: Iterable[Leftover]) -> list[str]:
         except DriverError as error:
             failed.append(f"{thing}: {error}")
     return failed
+
+
+def _remove_pods(config: Config) -> Iterable[str]:
+    """What KNI attached and made; nothing of KNI is loaded where it never served."""
+    state = Path(config.paths.state)
+    if not any(state.glob("kni.sqlite")):
+        return ()
+    from kroute.drivers.kni.cleanup import cleanup
+
+    return cleanup(config.kni, config.cni, state)
 
 
 def _remove_state(config: Config) -> list[str]:

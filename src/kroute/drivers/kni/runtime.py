@@ -21,7 +21,7 @@ from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Plugins
 from kroute.drivers.kni.server import KniServer
-from kroute.drivers.kni.store import Store
+from kroute.drivers.kni.store import FILE, Store
 from kroute.model.config import Cni, FastPath, Kni, KniLayout
 from kroute.model.errors import DriverError
 from kroute.model.kni import Generation, KniError, NodeFacts, Pool
@@ -29,7 +29,6 @@ from kroute.plan import kni as plan
 
 log = logging.getLogger(__name__)
 
-FILE = "kni.sqlite"
 _FIRST_COLLECTION = 1.0
 """Seconds from serving to the first garbage collection: kubelets that waited for us come first."""
 _CACHE_DELAY = 0.02

@@ -26,6 +26,8 @@ from kroute.model.kni import Attachment, Domain, KniError, Refusal
 
 log = logging.getLogger(__name__)
 
+FILE = "kni.sqlite"
+"""Its name in the daemon's state folder."""
 VERSION = 1
 """Of the schema (``PRAGMA user_version``)."""
 _SCHEMA = """
