@@ -97,9 +97,10 @@ class Containerd:
             self._process = None
 
     def freeze(self) -> None:
-        """Let it hang."""
+        """Let it hang; all its threads have stopped when this returns."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Let it go on."""
