@@ -165,6 +165,9 @@ class Runtime:
     def save(self, listed: Listed) -> None:
         self._world.saved = listed
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _box(number: int, id: str) -> Sandbox:
     return Sandbox(id=id, ready=True, namespace="default", name=f"p{number}", uid=f"u{number}")

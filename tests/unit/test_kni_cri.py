@@ -134,6 +134,19 @@ def test_what_is_no_answer_of_a_runtime_says_what_happened_and_nothing_of_sandbo
     assert not seen.sandboxes
 
 
+def test_the_end_waits_for_no_runtime_that_hangs(tmp_path: Path):
+    made = Sandboxes(str(tmp_path / "s"), tmp_path / "kni.sandboxes.json", patience=300.0)
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as thread:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        asked = thread.submit(made.ask)
+        connection, _ = listener.accept()
+        with connection:
+            made.close()
+            assert asked.result(10.0).failure  # gRPC would give up after 20 s
+        assert made.ask().failure
+
+
 def test_what_was_listed_outlives_the_daemon(tmp_path: Path):
     first, listed = sandboxes(tmp_path), Listed("containerd at /s", frozenset({("c1", 1.1)}))
     assert first.load() == Listed()

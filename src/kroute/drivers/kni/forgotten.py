@@ -44,6 +44,9 @@ class SandboxSource(Protocol):
     def save(self, listed: Listed) -> None:
         """Keep what has been seen listed for the next life."""
 
+    def close(self) -> None:
+        """Ask no more; a question that waits ends."""
+
 
 class Forgotten:
     """Remembers since when attachments are denied; one look at a time, whoever asks for it."""
@@ -114,9 +117,10 @@ class Forgotten:
         return not seen.failure and not knows(seen, attachment)
 
     def close(self) -> None:
-        """Follow pods no more."""
-        if self._pods is not None:
-            self._pods.close()
+        """Follow pods and ask for sandboxes no more."""
+        for source in (self._pods, self._sandboxes):
+            if source is not None:
+                source.close()
 
     def _remember(self, memory: Memory) -> None:
         if self._sandboxes is not None and memory.listed != self._memory.listed:

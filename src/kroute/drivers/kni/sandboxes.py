@@ -25,6 +25,7 @@ _LARGEST = 16 * 1024 * 1024
 """Octets of an answer, as the kubelet has it: what it can read of its runtime, we can."""
 _LONGEST = 200
 """Characters of what gRPC says of a failure."""
+_ENDED = SandboxesSeen(failure="it is asked no more")
 
 
 class Sandboxes:
@@ -35,6 +36,8 @@ class Sandboxes:
         self._file = file
         self._patience = patience
         self._failure = ""
+        self._channel: grpc.Channel | None = None
+        self._closed = False
 
     def ask(self) -> SandboxesSeen:
         """What there is now; blocks for twice the patience at most."""
@@ -44,6 +47,11 @@ class Sandboxes:
             found = SandboxesSeen(failure=self._in_words(error))
         except MalformedMessage as error:
             found = SandboxesSeen(failure=f"the answer at {self._socket} is none of a CRI: {error}")
+        except ValueError:
+            if not self._closed:  # between two calls
+                raise
+        if self._closed:
+            return _ENDED
         if found.failure != self._failure:
             self._failure = found.failure
             if found.failure:
@@ -55,6 +63,9 @@ class Sandboxes:
     def _ask(self) -> SandboxesSeen:
         limit = ("grpc.max_receive_message_length", _LARGEST)
         with grpc.insecure_channel(f"unix:{self._socket}", options=[limit]) as channel:
+            self._channel = channel  # before the look at the end, which closes what it sees
+            if self._closed:
+                return _ENDED
 
             def call(path: str) -> bytes:
                 method: Any = channel.unary_unary(path)
@@ -63,6 +74,12 @@ class Sandboxes:
 
             runtime = f"{cri.read_runtime(call(cri.VERSION))} at {self._socket}"
             return SandboxesSeen(sandboxes=cri.read_sandboxes(call(cri.LIST)), runtime=runtime)
+
+    def close(self) -> None:
+        """Ask no more; a question that waits for its answer ends now. From any thread."""
+        self._closed = True
+        if (channel := self._channel) is not None:
+            channel.close()
 
     def _in_words(self, error: Any) -> str:
         """What happened and what to do, from a failed call."""
