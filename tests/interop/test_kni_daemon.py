@@ -57,6 +57,20 @@ def test_c16_readiness_follows_podcidr_conflist_and_plugins_and_says_why_not(sit
     assert own.extradata["podCIDRs"] == "10.244.1.0/24,fd00:10:244:1::/64"
     assert own.extradata["freeAddresses"].startswith("10.244.1.0/24=253,")
     assert own.extradata["bridge"] == "kroute0"
+    conflist = Path(own.extradata["conflist"])
+    there = conflist.read_bytes()
+    conflist.unlink()
+    pod = site.lab.namespace("pod")
+    with client(node) as wire:
+        (own,) = wire.nodes().networks
+        assert (own.ready, own.extradata["reasons"]) == (
+            False,
+            f"the conflist {conflist} is not written",
+        )
+        with pytest.raises(Refused, match="is not there: it is written once"):
+            wire.attach(pod.name, pod.path)
+        conflist.write_bytes(there)
+        assert wire.nodes().networks[0].ready
 
 
 def test_a_pod_attached_through_kni_reaches_a_pod_of_another_node_by_bgp(site):

@@ -29,11 +29,19 @@ class Networks:
         except FileNotFoundError as error:
             raise KniError(
                 Refusal.UNAVAILABLE,
-                f"{self._own} is not written yet: this node's podCIDRs are not known; "
-                "`kroute show problems` says why",
+                f"{self._own} is not there: it is written once this node's podCIDRs are known, and again within a "
+                "minute where somebody has removed it; `kroute kni nodes` and `kroute show problems` say more",
             ) from error
         except (OSError, CniSyntax) as error:
             raise KniError(Refusal.BROKEN, f"{self._own}: {error}") from error
+
+    def can_attach(self) -> bool:
+        """Whether our own conflist is there and can be read."""
+        try:
+            self.default()
+        except KniError:
+            return False
+        return True
 
     def named(self, name: str) -> Json:
         """The first conflist whose network has this name.

@@ -178,4 +178,11 @@ class KniRuntime:
         return leases.pools(ranges_of(network)) if leases else ()
 
     def _with_own(self) -> NodeFacts:
-        return replace(self._facts(), pools=self.pools(), complaints=self._fitness.complaints())
+        """The daemon's facts; it looks at its conflist each minute, an attach reads the file as it is now."""
+        facts = self._facts()
+        return replace(
+            facts,
+            conflist_written=facts.conflist_written and self.networks.can_attach(),
+            pools=self.pools(),
+            complaints=self._fitness.complaints(),
+        )
