@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from ipaddress import AddressValueError, IPv4Address, ip_address
+from posixpath import normpath
 from typing import Any, Final
 
 from kroute.codec.config import services as service_constraints
 from kroute.codec.config.decode import camel
 from kroute.codec.config.policies import policy_objections, policy_references
 from kroute.model.bgp import RESERVED_ASNS
-from kroute.model.config import Cni, Config, OriginCheck
+from kroute.model.config import Cni, Config, Kni, OriginCheck
 from kroute.model.config_peering import PeerConfig, PeerGroup, Peering, PeerKeys
 from kroute.model.config_services import Check, Services, StaticService
 from kroute.model.net import family_of
@@ -209,6 +210,8 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
             yield from _operands(part)
         case Cni():
             yield from _plugins(part)
+        case Kni():
+            yield from _sockets(part)
         case Check():
             yield from service_constraints.check(part)
         case StaticService():
@@ -218,6 +221,7 @@ def objections(part: Any) -> Iterator[tuple[Path, str]]:
         case Config():
             yield from _reflectors(part)
             yield from _http(part)
+            yield from _kni(part)
             yield from service_constraints.communities(part)
             yield from policy_references(part)
         case _:
@@ -325,6 +329,20 @@ def _plugins(cni: Cni) -> Iterator[tuple[Path, str]]:
     for i, plugin in enumerate(cni.extra_plugins):
         if not isinstance(plugin.get("type"), str) or not plugin["type"]:
             yield ("extraPlugins", i), "expected a plugin: a mapping with a text key `type`"
+
+
+def _sockets(kni: Kni) -> Iterator[tuple[Path, str]]:
+    if kni.enabled and not kni.sockets:
+        yield ("sockets",), "names none: nobody could ask"
+    known: dict[str, int] = {}
+    for i, socket in enumerate(kni.sockets):
+        if (first := known.setdefault(normpath(socket), i)) != i:
+            yield ("sockets", i), f"{socket} is sockets[{first}] as well"
+
+
+def _kni(config: Config) -> Iterator[tuple[Path, str]]:
+    if config.kni.enabled and not config.cni.enabled:
+        yield ("kni", "enabled"), "needs cni.enabled: pods are attached to that network"
 
 
 def _reflectors(config: Config) -> Iterator[tuple[Path, str]]:
