@@ -1,4 +1,5 @@
-"""Does one loud peer hold up the others? 100 000 prefixes arrive; a second session has a hold time of 3 seconds.
+"""Does one loud peer hold up the others? 100 000 prefixes arrive; a second session has a hold time of 3 seconds. And
+does one that joins, and is told as many?
 
 The event loop is watched from inside by ``bench/harness/watched.py``, which runs the real daemon with a task that
 wants to wake up every millisecond and notes how late it was.
@@ -25,6 +26,7 @@ QUIET = "10.9.1.1"
 HOLD = 3
 CALM = 5.0
 LIMIT = 60.0
+LASTING = 6.0
 
 
 class Watched(Kroute):
@@ -50,6 +52,47 @@ class Watched(Kroute):
             time.sleep(0.01)
         found: dict[str, float] = json.loads((self.folder / "watch").read_text())
         return found
+
+
+class Passing(Watched):
+    """The same, with a second peer that is told what the first one tells."""
+
+    def config(self) -> dict[str, Any]:
+        found = super().config()
+        found["peering"]["peers"][1]["announce"] = ["external"]
+        return found
+
+
+def join(shape: str, loop: Series, told: Series) -> float:
+    """A peer joins when the table is there and is told all of it: the longest stall meanwhile in ms."""
+    settle()
+    with Bed() as bed:
+        here, there = bed.pair([FEEDER, QUIET])
+        with there.entered():
+            farm = Farm(hold=HOLD)
+        try:
+            subject = Passing(bed, here, kernel=False)
+            subject.start()
+            farm.run(lambda: len(farm.up) == 2, LIMIT)
+            # A session that has lasted comes back at once.
+            farm.rest(LASTING)
+            farm.leave(farm.up[QUIET])
+            farm.send(farm.up[FEEDER], table(shape, COUNT, EACH_ITS_OWN) + END_OF_RIB)
+            farm.run(lambda: QUIET in farm.up, LIMIT)
+            farm.run(lambda: farm.up[QUIET].prefixes >= COUNT, LIMIT)
+            farm.rest(LASTING)
+            subject.watched()
+            farm.leave(farm.up[QUIET])
+            farm.run(lambda: QUIET in farm.up, LIMIT, 0.005)
+            joiner, begun = farm.up[QUIET], time.monotonic()
+            farm.run(lambda: joiner.prefixes >= COUNT, LIMIT, 0.005)
+            told.values.append((joiner.last - begun) * 1e3)
+            farm.rest(1.0)
+            found = subject.watched()
+        finally:
+            farm.close()
+    loop.values.append(found["own"] * 1e3)
+    return found["max"] * 1e3
 
 
 def run(shape: str, loop: dict[str, Series], keepalive: Series) -> float:
@@ -91,7 +134,7 @@ def _longest_gap(moments: list[float]) -> float:
 
 
 def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False) -> Iterator[Row]:
-    """``stall/loop/…`` and ``stall/keepalive/…`` in ms."""
+    """``stall/loop/…``, ``stall/keepalive/…`` and ``stall/join/…`` in ms."""
     for shape in ("packed", "nodes", "distinct"):
         name, other = f"stall/loop/{shape}", f"stall/keepalive/{shape}"
         if only and not (name.startswith(only) or other.startswith(only)):
@@ -111,3 +154,22 @@ def rows(only: str | None, runs: int, complain: Complain, *, quick: bool = False
                 "the quiet peer's longest gap between KEEPALIVEs, less its longest in a calm time"
             )
             yield plain(other, "ms", keepalive.values, note)
+    yield from _join_rows(only, runs, complain)
+
+
+def _join_rows(only: str | None, runs: int, complain: Complain) -> Iterator[Row]:
+    for shape in ("packed", "distinct"):
+        name = f"stall/join/{shape}"
+        if only and not name.startswith(only):
+            continue
+        own, told = Series(), Series()
+        job = {"kroute": lambda s=shape, a=own, b=told: join(s, a, b)}
+        found = alternate(job, runs, lambda s, e, n=name: complain(f"{n}: {s}", e))
+        if found:
+            note = "longest lateness of a task of the loop, while 100 000 prefixes are told to a peer that joins"
+            yield plain(name, "ms", found["kroute"].values, note)
+            note = "the same without the time that the daemon's thread was ready but had no core"
+            yield plain(f"{name}/own", "ms", own.values, note)
+            yield plain(
+                f"{name}/told", "ms", told.values, "from its first KEEPALIVE until it has all"
+            )

@@ -58,6 +58,10 @@ class Farm:
         self._listener.close()
         self._epoll.close()
 
+    def leave(self, session: Session) -> None:
+        """Close a session from our side; the subject may come back."""
+        self._drop(session)
+
     def send(self, session: Session, data: bytes) -> None:
         """Queue data; what the socket takes at once is written at once."""
         session.out = memoryview(bytes(session.out) + data) if session.out else memoryview(data)

@@ -26,11 +26,14 @@ from support.policies import policy
 from support.routing import (
     BOTH,
     LOST,
+    ME6,
+    OWN_NEXTHOPS,
     SELF,
     V4,
     V6,
     Listener,
     attributes,
+    kernel,
     listener,
     n,
     packed,
@@ -363,3 +366,14 @@ def test_paths_that_a_peer_tells_are_shown_with_its_identifiers() -> None:
 
 def state(memory: Listener, of: Peer) -> PeerState:
     return memory.routing.peers[of.name]
+
+
+def test_a_family_that_has_no_next_hop_of_ours_any_more_is_withdrawn_path_by_path():
+    memory = reflector(A, B, D)
+    announce(memory, A, B)
+    memory.flush()
+    assert set(knows(memory, D)) == {"n2", "n3"}
+    memory.world(kernel(), memory.routing.rib.me, own={V6: OWN_NEXTHOPS[V6]})
+    memory.routing.peers[D.name].peer = replace(D, local_address=ME6)
+    memory.flush()
+    assert not memory.heard(D.name)

@@ -212,9 +212,10 @@ def test_a_new_export_policy_tells_only_what_differs_in_the_same_session():
 """
     )
     govern(node, n2=rules)
-    (tell,) = node.flush()
-    assert tell.withdrawn == [n("10.2.0.0/24")]
-    ((found, nlris),) = tell.announced
+    changed, gone = node.flush()
+    assert (gone.withdrawn, gone.announced) == ([n("10.2.0.0/24")], [])
+    ((found, nlris),) = changed.announced
+    assert not changed.withdrawn
     assert nlris == [n("10.1.0.0/24")]
     assert (found.med, found.as_path[0]) == (
         9,

@@ -146,6 +146,14 @@ def test_those_that_stay_must_know_our_routes_first(mesh: Listener):
     assert go(mesh, as_kind(N2, RR)).holds == {}
 
 
+def test_those_that_stay_and_wait_for_a_part_of_our_table_must_have_it_first(mesh: Listener):
+    reflected(mesh, N2, N3, N4)
+    mesh.routing.refresh(N2.name)
+    mesh.routing.announcer.tell({}, 0)
+    assert set(go(mesh, as_kind(N2, RR)).holds) == {"node/n3", "node/n4"}
+    assert go(mesh, as_kind(N2, RR)).holds == {}
+
+
 def test_patience_ends(mesh: Listener):
     for now, held in ((0.0, True), (59.9, True), (60.0, False)):
         mesh.now = now

@@ -226,6 +226,7 @@ class Desk:
             "seeded": {f.label: n for f, n in queries.seeded(routing).items()},
             "waitingFor": routing.waiting_for(daemon.clock()),
             "reviewing": routing.rib.review.left,
+            "telling": routing.announcer.joinings.left,
             "fib": _fib_status(state),
             "problems": len(self.problems()),
             "trial": daemon.door.trials.state(daemon.door),

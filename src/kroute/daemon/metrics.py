@@ -132,6 +132,11 @@ class _Reader(Collector):
             "Stored announcements that wait to be judged again after a change of policy, owners, next hops or peers.",
             rib.review.left,
         )
+        yield _one(
+            "kroute_rib_telling",
+            "Prefixes that peers whose whole table is being told still wait for.",
+            self._daemon.routing.announcer.joinings.left,
+        )
         origins = GaugeMetricFamily(
             "kroute_rib_origins",
             "Paths of peers by what the origin check says; the reason where that is invalid.",

@@ -89,7 +89,7 @@ class Road:
         clock: Callable[[], float],
         most: int | None = None,
     ) -> None:
-        """``most``: how many stored prefixes one :meth:`flush` judges again (:mod:`kroute.daemon.review`)."""
+        """``most``: how many stored prefixes one :meth:`flush` judges again or tells (:mod:`kroute.daemon.review`)."""
         self.routing = routing
         self.unfinished = asyncio.Event()
         """Set where a flush has left some."""
@@ -98,7 +98,7 @@ class Road:
         self._clock = clock
         self._most = most
         self._changed = 0
-        """Routes that have changed since their objects were set aside from the garbage collector."""
+        """Routes that have changed, or had a turn, since their objects were set aside from the garbage collector."""
         self._lanes: dict[PeerName, Lane] = {}
         self._names: dict[int, PeerName] = {}
         self._last_index = 0
@@ -349,8 +349,9 @@ class Road:
     def flush(self) -> None:
         """Hand over what has changed: routes to the kernel, UPDATEs to the peers."""
         effects = self.routing.flush(self._clock(), self._most)
-        if self.routing.rib.review.going_on:
+        if self.routing.is_busy:
             self.unfinished.set()
+            self._changed += self._most or 0
         for family, changes in effects.fib.items():
             if changes:
                 self._fib.update(family, changes)

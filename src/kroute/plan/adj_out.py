@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from kroute.model.bgp import Attributes, PeerName
 from kroute.model.net import Family, Nlri
@@ -14,8 +15,17 @@ from kroute.plan.policy import Classes, Export, ExportRules, Told
 from kroute.plan.policy.matching import Place
 from kroute.plan.rib import Decided
 
+if TYPE_CHECKING:
+    from kroute.plan.joining import Joining, Stretch
+
 Heard = tuple[Attributes, str]
 """What a prefix was announced with, and the peer that it came from and that is not told (empty: all are)."""
+
+Words = dict[Nlri, Any]
+"""What is told of prefixes, as a table keeps it: :data:`Heard`, or what stands for it where several paths are told."""
+
+Change = tuple[Nlri, Any, Any]
+"""A prefix, what was told of it and what is to be told now; None or empty: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,29 +53,56 @@ class AdjRibOut:
         self.rules = rules
         self.classes = classes
         self.members: set[PeerName] = set()
+        self.joinings: list[Joining] = []
+        """Of the members, those that have yet to be told some of the table."""
+        self.unfilled: deque[Stretch] = deque()
+        """What of the Loc-RIB the table has not taken in yet; until it has, nobody is told anything."""
         self._nexthops = dict(rules.nexthops)
         self.tables: dict[Family, dict[Nlri, Heard]] = {f: {} for f, _ in rules.nexthops}
         self._exports: dict[tuple[int, Family], Export] = {}
         self._sources: Counter[tuple[Family, str]] = Counter()
         """How many prefixes of a family came from which peer."""
 
-    def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
-        """Start from a whole Loc-RIB, but for what is there only until a review gets to it."""
+    @property
+    def words(self) -> Mapping[Family, Words]:
+        """What is told, by family and prefix."""
+        return self.tables
+
+    def fill(self, family: Family, some: Iterable[Nlri], loc: Mapping[Nlri, Selection]) -> None:
+        """Take in prefixes of the Loc-RIB, but for what is there only until a review gets to it."""
         table = self.tables[family]
-        for nlri, selection in loc.items():
-            told = self._told(family, nlri, selection) if selection.best.eligible else None
+        for nlri in some:
+            selection = loc.get(nlri)
+            if nlri in table or selection is None or not selection.best.eligible:
+                continue
+            told = self._told(family, nlri, selection)
             if told is not None:
                 table[nlri] = told
                 self._sources[family, told[1]] += 1
 
-    def follow(self, family: Family, decided: Decided) -> Iterable[Tell]:
+    def follow(self, family: Family, decided: Decided) -> list[Tell]:
         """Bring the table up to date; what its members have to be told."""
-        table = self.tables.get(family)
-        if table is None:
+        if family not in self.tables:
             return []
-        gone: dict[tuple[str, str], list[Nlri]] = {}
-        news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
-        for nlri, selection in decided.selected.items():
+        changes = self._changes(family, decided.selected)
+        if not self.joinings:
+            return self.messages(family, changes, self.members)
+        known = list(changes)
+        if self.unfilled:
+            return []
+        tells = self.messages(
+            family, known, self.members.difference(*(j.peers for j in self.joinings))
+        )
+        for joining in self.joinings:
+            tells += self.messages(family, joining.catch(family, known), joining.peers)
+        return tells
+
+    def _changes(
+        self, family: Family, selected: Mapping[Nlri, Selection | None]
+    ) -> Iterator[Change]:
+        """Bring the table up to date; what is told otherwise than before."""
+        table = self.tables[family]
+        for nlri, selection in selected.items():
             old = table.get(nlri)
             new = self._told(family, nlri, selection)
             if new == old:
@@ -74,39 +111,27 @@ class AdjRibOut:
                 self._sources[family, old[1]] -= 1
             if new is None:
                 del table[nlri]
+            else:
+                table[nlri] = new
+                self._sources[family, new[1]] += 1
+            yield nlri, old, new
+
+    def messages(
+        self, family: Family, changes: Iterable[Change], peers: Set[PeerName]
+    ) -> list[Tell]:
+        """What these peers have to be told of changes; a source is not told its own path."""
+        gone: dict[tuple[str, str], list[Nlri]] = {}
+        news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]] = {}
+        for nlri, old, new in changes:
+            if new is None:
                 # Who told it has not been told it.
-                gone.setdefault(("", "" if old is None else old[1]), []).append(nlri)
+                gone.setdefault(("", old[1]), []).append(nlri)
                 continue
-            table[nlri] = new
-            self._sources[family, new[1]] += 1
             if old is not None and old[1] != new[1] and new[1]:
                 # The new source must lose what it was told before; it knows its own path already.
                 gone.setdefault((new[1], ""), []).append(nlri)
             news.setdefault((id(new[0]), new[1]), (new[0], []))[1].append(nlri)
-        return self._tells(family, gone, news)
-
-    def whole(self, family: Family, peer: PeerName, before: AdjRibOut | None = None) -> Tell:
-        """The table as one peer gets it. ``before``: what it followed in the same session; then only what differs
-        is told, and the prefixes that are not told any more are withdrawn.
-        """
-        by_attributes: dict[int, tuple[Attributes, list[Nlri]]] = {}
-        known = before.entries(family) if before else {}
-        kept = set()
-        for nlri, (attributes, source) in self.entries(family).items():
-            if source == peer:
-                continue
-            kept.add(nlri)
-            heard = known.get(nlri)
-            if heard is None or heard[1] == peer or heard[0] != attributes:
-                by_attributes.setdefault(id(attributes), (attributes, []))[1].append(nlri)
-        gone = [nlri for nlri in before.told(family, peer) if nlri not in kept] if before else []
-        return Tell(
-            peers=(peer,),
-            rules=self.rules,
-            family=family,
-            announced=list(by_attributes.values()),
-            withdrawn=gone,
-        )
+        return self._tells(family, gone, news, peers)
 
     def entries(self, family: Family) -> Mapping[bytes, Heard]:
         """What is told in a family: keys are prefixes, behind their path identifiers where the family has any."""
@@ -168,23 +193,28 @@ class AdjRibOut:
         self,
         family: Family,
         gone: Mapping[tuple[str, str], list[Nlri]],
-        news: dict[tuple[int, str], tuple[Attributes, list[Nlri]]],
+        news: Mapping[tuple[int, str], tuple[Attributes, list[Nlri]]],
+        peers: Set[PeerName],
     ) -> list[Tell]:
         tells: dict[tuple[PeerName, ...], Tell] = {}
+        others: dict[str, tuple[PeerName, ...]] = {}
 
-        def tell(peers: Iterable[PeerName]) -> Tell | None:
-            to = tuple(sorted(peers))
+        def tell(to: tuple[PeerName, ...]) -> Tell | None:
             if not to:
                 return None
             return tells.setdefault(to, Tell(peers=to, rules=self.rules, family=family))
 
+        def all_but(source: str) -> tuple[PeerName, ...]:
+            if source not in others:
+                others[source] = tuple(sorted(peers - {PeerName(source)}))
+            return others[source]
+
         for (only, but), nlris in gone.items():
-            concerned = self.members & {PeerName(only)} if only else self.members - {PeerName(but)}
-            found = tell(concerned)
+            found = tell(tuple(peers & {PeerName(only)}) if only else all_but(but))
             if found is not None:
                 found.withdrawn += nlris
         for (_, source), (attributes, nlris) in news.items():
-            found = tell(self.members - {PeerName(source)})
+            found = tell(all_but(source))
             if found is not None:
                 found.announced.append((attributes, nlris))
         return list(tells.values())

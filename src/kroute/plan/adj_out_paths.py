@@ -10,7 +10,7 @@ What replaces a path is told before the path is withdrawn, so that a peer is at 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -18,11 +18,10 @@ from kroute.model.bgp import Attributes, PeerName
 from kroute.model.net import Family, Nlri
 from kroute.model.reason import Reason, Why
 from kroute.model.session_keys import PathSelect
-from kroute.plan.adj_out import AdjRibOut, Heard, Tell
+from kroute.plan.adj_out import AdjRibOut, Change, Heard, Tell, Words
 from kroute.plan.decision import in_order
 from kroute.plan.paths import Path, Selection, Source
 from kroute.plan.policy import Classes, ExportRules, Several, Told
-from kroute.plan.rib import Decided
 
 Rivals = Callable[[Family, Nlri], tuple[Path, ...]]
 """Every path known for a prefix (:meth:`kroute.plan.rib.Rib.rivals`)."""
@@ -107,27 +106,33 @@ class AdjRibOutPaths(AdjRibOut):
         self._is_blind = rules.announce is None and rules.wish.policy is None
         """Whether it never matters which prefix a path is for."""
 
-    def fill(self, family: Family, loc: Mapping[Nlri, Selection]) -> None:
-        """Start from a whole Loc-RIB."""
+    @property
+    def words(self) -> Mapping[Family, Words]:
+        """What is told, by family and prefix."""
+        return {**self.tables, **self.paths}
+
+    def fill(self, family: Family, some: Iterable[Nlri], loc: Mapping[Nlri, Selection]) -> None:
+        """Take in prefixes of the Loc-RIB."""
         table = self.paths.get(family)
         if table is None:
-            super().fill(family, loc)
+            super().fill(family, some, loc)
             return
         turn = Turn()
-        for nlri in loc:
-            if entries := self._wanted(family, nlri, turn):
+        for nlri in some:
+            if nlri in loc and nlri not in table and (entries := self._wanted(family, nlri, turn)):
                 table[nlri] = entries
                 self._account(family, entries, 1)
 
-    def follow(self, family: Family, decided: Decided) -> Iterable[Tell]:
-        """Bring the table up to date; what its members have to be told, announcements first."""
+    def _changes(
+        self, family: Family, selected: Mapping[Nlri, Selection | None]
+    ) -> Iterator[Change]:
+        """Bring the table up to date; what is told otherwise than before."""
         table = self.paths.get(family)
         if table is None:
-            return super().follow(family, decided)
-        gone: Gone = {}
-        news: News = {}
+            yield from super()._changes(family, selected)
+            return
         turn = Turn()
-        for nlri in decided.selected:
+        for nlri in selected:
             old, new = table.get(nlri, ()), self._wanted(family, nlri, turn)
             if new == old:
                 continue
@@ -137,8 +142,34 @@ class AdjRibOutPaths(AdjRibOut):
                 table[nlri] = new
             else:
                 del table[nlri]
+            yield nlri, old, new
+
+    def messages(
+        self, family: Family, changes: Iterable[Change], peers: Set[PeerName]
+    ) -> list[Tell]:
+        """What these peers have to be told of changes, announcements first; a source is not told its own path."""
+        # The table may have lost a family, and all of it is to be withdrawn as it was told.
+        if not self.rules.has_ids(family):
+            return super().messages(family, changes, peers)
+        gone: Gone = {}
+        news: News = {}
+        for nlri, old, new in changes:
             _compare(nlri, old, new, gone, news)
-        return self._messages(family, gone, news)
+        to = {source: tuple(sorted(peers - {PeerName(source)})) for source in gone}
+        to |= {source: tuple(sorted(peers - {PeerName(source)})) for _, source in news}
+        announcing: dict[tuple[PeerName, ...], Tell] = {}
+        for (_, source), (attributes, entries) in news.items():
+            if names := to[source]:
+                tell = announcing.setdefault(names, self._tell(names, family))
+                tell.announced.append((attributes, entries))
+        withdrawing: dict[tuple[PeerName, ...], Tell] = {}
+        for source, entries in gone.items():
+            if names := to[source]:
+                withdrawing.setdefault(names, self._tell(names, family)).withdrawn += entries
+        return [*announcing.values(), *withdrawing.values()]
+
+    def _tell(self, peers: tuple[PeerName, ...], family: Family) -> Tell:
+        return Tell(peers=peers, rules=self.rules, family=family)
 
     def entries(self, family: Family) -> Mapping[bytes, Heard]:
         """What is told in a family; keys are path identifier and prefix where it has several paths."""
@@ -221,32 +252,16 @@ class AdjRibOutPaths(AdjRibOut):
             self._sources[family, source] += change
             self._count[family] += change
 
-    # --- what to say ------------------------------------------------------------------------------------
-
-    def _messages(self, family: Family, gone: Gone, news: News) -> list[Tell]:
-        """Each source's peer is left out; all announcements go before all withdrawals."""
-        to = {source: tuple(sorted(self.members - {PeerName(source)})) for source in gone}
-        to |= {source: tuple(sorted(self.members - {PeerName(source)})) for _, source in news}
-        announcing: dict[tuple[PeerName, ...], Tell] = {}
-        for (_, source), (attributes, entries) in news.items():
-            if peers := to[source]:
-                tell = announcing.setdefault(peers, self._tell(peers, family))
-                tell.announced.append((attributes, entries))
-        withdrawing: dict[tuple[PeerName, ...], Tell] = {}
-        for source, entries in gone.items():
-            if peers := to[source]:
-                withdrawing.setdefault(peers, self._tell(peers, family)).withdrawn += entries
-        return [*announcing.values(), *withdrawing.values()]
-
-    def _tell(self, peers: tuple[PeerName, ...], family: Family) -> Tell:
-        return Tell(peers=peers, rules=self.rules, family=family)
-
 
 def _compare(
-    nlri: Nlri, old: Iterable[Entry], new: Iterable[Entry], gone: Gone, news: News
+    nlri: Nlri,
+    old: Iterable[Entry] | None,
+    new: Iterable[Entry] | None,
+    gone: Gone,
+    news: News,
 ) -> None:
     """Add to what is to be said how the entries of one prefix have changed."""
-    before, now = dict(old) if old else {}, dict(new)
+    before, now = dict(old or ()), dict(new or ())
     for path_id, (_, source) in before.items():
         if path_id not in now:
             gone.setdefault(source, []).append(path_id + nlri)

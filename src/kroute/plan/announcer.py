@@ -10,7 +10,7 @@ from kroute.model.net import Family, Nlri, family_of
 from kroute.plan.adj_in import AdjRibIn
 from kroute.plan.adj_out import AdjRibOut, Tell
 from kroute.plan.adj_out_paths import AdjRibOutPaths, PathIds
-from kroute.plan.paths import Selection
+from kroute.plan.joining import Joining, Joinings, Stretch
 from kroute.plan.peers import PeerState, is_whole_for, unfinished_kinds
 from kroute.plan.policy import Classes, ExportRules, Several, quad, sources
 from kroute.plan.rib import Decided, Rib
@@ -32,11 +32,12 @@ class Announcer:
         self._peers = peers
         self._rib = rib
         self._local = local
-        self._joining: list[PeerName] = []
+        self._invited: list[PeerName] = []
+        self.joinings = Joinings(rib)
 
     def invite(self, name: PeerName) -> None:
         """A peer is to be told the whole table, as soon as what has changed is decided."""
-        self._joining.append(name)
+        self._invited.append(name)
 
     def reconsider(self) -> None:
         """What is known of a path's source changed: export rules must look at its paths again."""
@@ -53,62 +54,83 @@ class Announcer:
         """Whether anybody's export rules ask what a prefix is to this node."""
         return any(out.rules.asks_kind for out in self.outs.values())
 
-    def tell(self, everything: Mapping[Family, Decided]) -> list[Tell]:
-        """What has been decided, for those who follow; whole tables for those who begin to."""
+    def tell(self, everything: Mapping[Family, Decided], most: int | None = None) -> list[Tell]:
+        """What has been decided, for those who follow; a slice of the whole tables for those who begin to. ``most``:
+        how great a slice (:meth:`kroute.plan.joining.Joinings.advance`); None: all.
+        """
+        # First of all: what has been decided is not for them in the words of their old rules.
+        self._move()
         tells: list[Tell] = []
-        for name in self.moved():
-            # First of all: what has been decided is not for them in the words of their old rules.
-            tells += self.join(name)
         for family, decided in everything.items():
             for out in self.outs.values():
                 # Others' routes do not concern peers to whom we pass none on: on most nodes, all peers.
                 if decided.own or self.passes_on_to(out.rules):
                     tells += out.follow(family, decided)
-        joining, self._joining = self._joining, []
-        for name in dict.fromkeys(joining):
-            tells += self.join(name)
-        return tells
+        invited, self._invited = self._invited, []
+        for name in dict.fromkeys(invited):
+            self._join(name)
+        return tells + self.joinings.advance(most)
 
     def passes_on_to(self, rules: ExportRules) -> bool:
         """Whether peers of these rules may be told others' routes at all, given the peers that there are."""
         return bool(sources(rules, self.kinds, self.passed_on))
 
-    def moved(self) -> list[PeerName]:
-        """The peers that follow an Adj-RIB-Out whose rules are not theirs any more."""
+    def _move(self) -> None:
+        """Let peers that follow an Adj-RIB-Out whose rules are not theirs any more follow their own."""
         if not self.rules_changed:
-            return []
+            return
         self.rules_changed = False
-        return [
-            name
-            for name, state in self._peers.items()
-            if state.out is not None
-            and state.negotiated is not None
-            and state.out.rules != self.rules(state, state.negotiated)
-        ]
+        groups: dict[tuple[ExportRules, ExportRules, Joining | None], list[PeerState]] = {}
+        for name, state in self._peers.items():
+            if (out := state.out) is None or state.negotiated is None:
+                continue
+            rules = self.rules(state, state.negotiated)
+            if out.rules != rules:
+                key = out.rules, rules, self.joinings.of(name, out)
+                groups.setdefault(key, []).append(state)
+        for (old, new, joining), states in groups.items():
+            self._move_to(new, states, self.outs[old], joining)
 
-    def join(self, name: PeerName) -> list[Tell]:
-        """Let a peer follow the Adj-RIB-Out of its rules; the whole table that it is owed first."""
+    def _move_to(
+        self,
+        rules: ExportRules,
+        states: list[PeerState],
+        before: AdjRibOut,
+        joining: Joining | None,
+    ) -> None:
+        """Let peers that have been told alike so far follow other rules; they are told what differs."""
+        names = {state.peer.name for state in states}
+        again = names & joining.owed_again if joining is not None else set()
+        for state in states:
+            self.leave(state)
+        known = joining.told() if joining is not None else before.words
+        if joining is None and before.members:
+            known = {family: table.copy() for family, table in known.items()}
+        out = self._out(rules)
+        for state in states:
+            state.out = out
+        out.members |= names
+        self.joinings.begin(Joining(out, known), names).again |= again
+
+    def _join(self, name: PeerName) -> None:
+        """Let a peer follow the Adj-RIB-Out of its rules; it is owed the whole table."""
         state = self._peers.get(name)
         if state is None or not state.established or state.negotiated is None:
-            return []
-        before, rules = state.out, self.rules(state, state.negotiated)
-        if before is not None and before.rules == rules:
-            # A refresh: the peer follows this table already, and nothing of it is withdrawn.
-            out, before = before, None
-        else:
-            self.leave(state)
-            out = state.out = self._out(rules)
-            out.members.add(name)
-        tells = (out.whole(family, name, before) for family in state.negotiated.families)
-        return [tell for tell in tells if tell.announced or tell.withdrawn]
+            return
+        if state.out is not None:
+            # A refresh: the peer follows its table already, and nothing of it is withdrawn.
+            self.joinings.repeat(state.out, name)
+            return
+        out = state.out = self._out(self.rules(state, state.negotiated))
+        out.members.add(name)
+        self.joinings.begin(Joining(out), [name])
 
     def _out(self, rules: ExportRules) -> AdjRibOut:
-        """The Adj-RIB-Out of these rules, made of the Loc-RIB if it is not there yet."""
+        """The Adj-RIB-Out of these rules, to be made of the Loc-RIB if it is not there yet."""
         out = self.outs.get(rules)
         if out is None:
             out = self.outs[rules] = self.made(rules)
-            for family in out.tables:
-                out.fill(family, self._tellable(rules, family))
+            out.unfilled.extend(Stretch(f, self._tellable(rules, f)) for f in out.tables)
         return out
 
     def made(self, rules: ExportRules) -> AdjRibOut:
@@ -118,12 +140,9 @@ class Announcer:
             return AdjRibOut(rules, classes)
         return AdjRibOutPaths(rules, classes, rules.several, self._rib.rivals, self.ids)
 
-    def _tellable(self, rules: ExportRules, family: Family) -> Mapping[Nlri, Selection]:
-        """The part of the Loc-RIB that peers of these rules may be told: often only what is our own."""
-        loc = self._rib.loc[family]
-        if self.passes_on_to(rules):
-            return loc
-        return {nlri: loc[nlri] for nlri in self._local.tables[family] if nlri in loc}
+    def _tellable(self, rules: ExportRules, family: Family) -> list[Nlri]:
+        """The prefixes of the Loc-RIB that peers of these rules may be told: often only what is our own."""
+        return list((self._rib.loc if self.passes_on_to(rules) else self._local.tables)[family])
 
     def ends(self, *, given_up: bool) -> list[Tell]:
         """End-of-RIB for those who are owed it and for whom our table is whole; ``given_up``: nobody is waited for."""
@@ -133,7 +152,7 @@ class Announcer:
         unfinished = Counter[PeerKind]() if given_up else unfinished_kinds(self._peers.values())
         tells = []
         for state in owed:
-            if state.out is None:
+            if state.out is None or state.awaits_table:
                 continue
             name, rules = state.peer.name, state.out.rules
             passed_on = sources(rules, self.kinds, self.passed_on)
@@ -147,10 +166,11 @@ class Announcer:
 
     def leave(self, state: PeerState) -> None:
         """A peer follows no Adj-RIB-Out any more; one that nobody follows is dropped."""
-        if state.out is not None:
-            state.out.members.discard(state.peer.name)
-            if not state.out.members:
-                self.outs.pop(state.out.rules, None)
+        if (out := state.out) is not None:
+            self.joinings.leave(out, state.peer.name)
+            out.members.discard(state.peer.name)
+            if not out.members:
+                self.outs.pop(out.rules, None)
             state.out = None
 
     def rules(self, state: PeerState, negotiated: Negotiated) -> ExportRules:

@@ -141,6 +141,11 @@ class PeerState:
         return self.leaving or self.is_closed
 
     @property
+    def awaits_table(self) -> bool:
+        """Whether a part of what it is to be told has not been told yet (:mod:`kroute.plan.joining`)."""
+        return self.out is not None and any(self.peer.name in j.peers for j in self.out.joinings)
+
+    @property
     def is_silent(self) -> bool:
         """Whether it has yet to tell its whole table, and is expected to."""
         return not (self.has_spoken or self.away or self.dispensable)

@@ -306,13 +306,19 @@ class Routing:
 
     # --- consequences ---------------------------------------------------------------------------------
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a flush has left something to the next one: a review, or tables to be told."""
+        return self.rib.review.going_on or self.announcer.joinings.going_on
+
     def flush(self, now: float, most: int | None = None) -> Effects:
         """Decide what has changed and hand over all consequences. ``most``: how many stored prefixes to judge again
-        where a review goes on (:mod:`kroute.plan.review`); None: all.
+        where a review goes on (:mod:`kroute.plan.review`), and how many to tell those that wait for a whole table
+        (:mod:`kroute.plan.joining`); None: all.
         """
         self.seeds.sow(self.rib, self.peers, now)
         decided = self.rib.decide(most)
-        tells = self.announcer.tell(decided)
+        tells = self.announcer.tell(decided, most)
         given_up = now - self.restarted >= self.deferral
         if self.rib.review.going_on:
             return Effects(fib={f: d.kernel for f, d in decided.items()}, tells=tells)

@@ -197,7 +197,9 @@ class _Cover:
             return f"{left} stored announcements to be judged again"
         for name in sorted(self._peers):
             state = self._present.get(name)
-            if state is not None and state.established and state.owed and state.peer.internal:
+            if state is None or not (state.established and state.peer.internal):
+                continue
+            if state.owed or state.awaits_table:
                 return f"{name} to have our whole table"
         return ""
 
