@@ -63,7 +63,7 @@ class TakingFrr(Frr):
     def ids(self, prefix: str) -> dict[str, int]:
         family = "ipv6" if ":" in prefix else "ipv4"
         return {
-            h["ip"]: path["addpathRxId"]
+            h["ip"]: path.get("addpathRxId", 0)
             for path in self.show(f"show bgp {family} unicast {prefix}").get("paths", [])
             for h in path["nexthops"]
             if h.get("scope", "global") == "global"
@@ -220,6 +220,97 @@ def test_a_kroute_client_shares_its_traffic_among_all_that_announce_an_address(
             legs(node, BOTH)
         assert not any(monitor.deleted(address) for address in (ANY4, ANY6))
     assert node.peer("node/n1")["faults"] == 0
+
+
+NEITHER = "so it tells us one path to a prefix and we tell it the best path alone"
+
+
+def deaf_bird(site: Site, where: Namespace) -> Taker:
+    return TakingBird(where, site.folder / "bird", P4, bird_session("r", P4, ASN, K4, ASN, ipv6=""))
+
+
+def telling_bird(site: Site, where: Namespace) -> Taker:
+    session = bird_session("r", P4, ASN, K4, ASN, ipv4="add paths tx;", ipv6="add paths tx;")
+    return TakingBird(where, site.folder / "bird", P4, session)
+
+
+def half_deaf_bird(site: Site, where: Namespace) -> Taker:
+    session = bird_session("r", P4, ASN, K4, ASN, ipv4="add paths on;", ipv6="")
+    return TakingBird(where, site.folder / "bird", P4, session)
+
+
+def deaf_frr(site: Site, where: Namespace) -> Taker:
+    session = frr_session(K4, ASN, "ipv4", "ipv6").replace(
+        f"  neighbor {K4} activate", f"  neighbor {K4} activate\n  neighbor {K4} disable-addpath-rx"
+    )
+    return TakingFrr(where, site.folder / "frr", ASN, P4, session)
+
+
+def deaf_gobgp(site: Site, where: Namespace) -> Taker:
+    session = gobgp_session(K4, ASN, "ipv4", "ipv6")
+    return TakingGobgp(where, site.folder / "gobgp", ASN, session)
+
+
+@pytest.mark.parametrize(
+    ("start", "words", "next_step"),
+    [
+        (
+            deaf_bird,
+            f"ipv4, ipv6: addPath both was asked for, nothing is granted, for the peer offers no add-path; {NEITHER}",
+            "tell and take",
+        ),
+        (
+            telling_bird,
+            "ipv4, ipv6: addPath both was asked for, receive is granted, for the peer offers ipv4 unicast send, ipv6 "
+            "unicast send; so it tells us several paths to a prefix and we tell it the best path alone",
+            "take",
+        ),
+        (
+            half_deaf_bird,
+            "ipv6: addPath both was asked for, nothing is granted, for the peer offers ipv4 unicast send and receive; "
+            + NEITHER,
+            "tell and take",
+        ),
+        (
+            deaf_frr,
+            "ipv4, ipv6: addPath both was asked for, nothing is granted, for the peer offers ipv4 unicast neither, "
+            f"ipv6 unicast neither; {NEITHER}",
+            "tell and take",
+        ),
+        (
+            deaf_gobgp,
+            f"ipv4, ipv6: addPath both was asked for, nothing is granted, for the peer offers no add-path; {NEITHER}",
+            "tell and take",
+        ),
+    ],
+)
+def test_a_peer_that_declines_is_a_problem_that_says_what_is_in_force(
+    site: Site,
+    nodes: Nodes,
+    start: Callable[[Site, Namespace], Taker],
+    words: str,
+    next_step: str,
+) -> None:
+    reflector = nodes["n1"]
+    taker = start(site, client(site))
+    reflector.established("node/n2")
+    assert [(p["object"], p["reason"], p["severity"]) for p in add_path_problems(reflector)] == [
+        ("node/n2", words, "warning")
+    ]
+    assert reflector.peer("node/n2")["reason"] == words
+    shown = reflector.run("show", "peer", "n2", "--socket", str(reflector.socket)).stdout
+    assert words in shown
+    assert f"let the peer {next_step} several paths" in shown
+    alone = f"{ANY6}/128"
+    wait_for(lambda: len(taker.told(alone)) == 1, 20, f"one path, it has {taker.told(alone)}")
+    story = reflector.ask("why", target=alone)["story"]
+    assert any("told to node/n2 with the best path alone" in line for line in story)
+    reflector.configure({"peering": PEERING | {"addPath": "off"}})
+    wait_for(lambda: not add_path_problems(reflector), 20, "no problem where nothing is asked for")
+
+
+def add_path_problems(node: Kroute) -> list[dict[str, str]]:
+    return [p for p in node.ask("problems") if p["field"] == "addPath"]
 
 
 def legs(node: Kroute, expected: dict[str, set[str]]) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from kroute.model.bgp import Peer
+from kroute.plan.declined import declined_hint
 from kroute.plan.peers import PeerState
 
 _NOTICE: Final = re.compile(r"(sent|received) NOTIFICATION (\d+)/(\d+)")
@@ -121,4 +122,4 @@ def _of_established(state: PeerState) -> str:
         )
     if state.backlog:
         return "the peer reads slowly: what it is told waits"
-    return ""
+    return declined_hint(state)

@@ -21,6 +21,7 @@ from kroute.model.topology import Role
 from kroute.plan.add_path import MOST
 from kroute.plan.clashes import clash_problems
 from kroute.plan.decision import explain
+from kroute.plan.declined import declined, declined_problems, declined_story
 from kroute.plan.origin_report import origin_problems
 from kroute.plan.paths import Multipath, Path, Selection
 from kroute.plan.routing import PeerState, Routing
@@ -70,9 +71,9 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
 
 
 def peer_reason(state: PeerState) -> str:
-    """Why a session is not up, in words; empty when it is."""
+    """Why a session is not up, or not all that it was to be, in words; empty when it is."""
     if state.established:
-        return ""
+        return "; ".join(found.words() for found in declined(state))
     if state.peer.shutdown:
         return f'shut down by its configuration: "{state.peer.shutdown}"'
     parts = [state.last_down.reason if state.last_down else "", state.attempt]
@@ -208,6 +209,7 @@ def problems(
     found = [*desired.problems]
     for state in routing.peers.values():
         found += _session_problems(state, now, patience)
+        found += declined_problems(state)
         found += origin_problems(state)
         found += clash_problems(routing, state, desired.owners)
     return tuple(sorted(found, key=lambda p: (p.severity, p.object, p.field, p.reason)))
@@ -283,6 +285,7 @@ def why(observed: Observed, desired: Desired, routing: Routing, prefix: Prefix) 
     story.append(_outcome(routing, family, nlri, selection))
     to = told(routing, family, nlri)
     story += told_words(to)
+    story += declined_story(routing, family, nlri)
     return {
         "prefix": str(prefix_of(family, nlri)),
         "routed": selection is not None,

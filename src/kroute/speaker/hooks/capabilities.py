@@ -117,9 +117,14 @@ def _nexthop(offer: Any) -> str:
 
 def _paths(offer: Any) -> str:
     return ", ".join(
-        f"{_family(int(afi), int(safi))} {_DIRECTIONS.get(int(way), 'invalid')}"
+        f"{_family(int(afi), int(safi))} {_direction(int(way))}"
         for (afi, safi), way in offer.items()
     )
+
+
+def _direction(way: int) -> str:
+    """FRR says 0, which RFC 7911 does not define, where it is to do neither (`disable-addpath-rx`)."""
+    return _DIRECTIONS.get(way, "invalid") if way else "neither"
 
 
 _WORDS: Final[dict[int, Callable[[Any], str]]] = {
