@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from kroute.drivers import bpf
 from kroute.drivers.kni import removal
 from kroute.drivers.kni.removal import Removal
 from kroute.drivers.kni.talk import Talk
@@ -110,7 +111,7 @@ def test_what_the_kernel_refuses_is_told_and_others_can_still_be_removed(node, r
 
 
 def test_where_events_are_lost_the_kernel_s_answers_end_the_removals(node, removing, monkeypatch):
-    monkeypatch.setattr(removal, "_DROP_ALL_BUT_GONE", [(0x06, 0, 0, 0)])
+    monkeypatch.setattr(removal, "_DROP_ALL_BUT_GONE", [bpf.DROP])
     remove(node, removing, make(node, 12))
     assert links(node) == {"lo"}
 

@@ -7,12 +7,20 @@ from contextlib import closing
 
 import pytest
 
-from kroute.codec.rtnetlink import GROUP_OF_LEAVING_PODS, GROUP_OF_PODS, RTM_NEWLINK, Message
+from kroute.codec.rtnetlink import (
+    GROUP_OF_LEAVING_PODS,
+    GROUP_OF_PODS,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    Message,
+)
 from kroute.codec.rtnetlink_link import link_of
+from kroute.codec.rtnetlink_route import route_event
 from kroute.drivers.fib.monitor import LinkTouched, Monitor
 from kroute.drivers.kernel import KernelWatcher
 from kroute.drivers.kernel.picture import Picture
 from kroute.model.kernel import KernelState
+from kroute.model.net import prefix_of
 from support.fib import Router, eventually
 from support.netns import Lab
 
@@ -63,6 +71,31 @@ async def test_the_observer_never_hears_of_a_pod_s_link_and_does_not_dump_it(
         assert not any(names(state) & pods for state in told)
         assert "other" in heard
         assert not pods & set(heard)
+
+
+async def test_link_local_prefixes_which_every_link_brings_wake_nobody(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[KernelState] = []
+    heard: list[str] = []
+    watcher = KernelWatcher(on_change=told.append, netns=router.ns.path)
+    await watcher.start()
+    hear = Picture.hear
+
+    def listen(picture: Picture, message: Message) -> bool:
+        if message.kind == RTM_NEWROUTE:
+            event = route_event(message)
+            heard.append(str(prefix_of(event.family, event.nlri)))
+        return hear(picture, message)
+
+    monkeypatch.setattr(Picture, "hear", listen)
+    with closing(watcher):
+        wanted = ["2001:db8::/32", "::/0", "fe00::/9", "0.0.0.0/0", "254.128.0.0/10"]
+        for prefix in ["fe80:1::/64", "febf::/16", *wanted]:
+            family = "-4" if "." in prefix else "-6"
+            router.ns.ip(f"{family} route add {prefix} dev v0")
+        await eventually(lambda: wanted[-1] in heard, "the last route")
+    assert heard == wanted
 
 
 async def test_a_link_that_plugins_made_for_a_pod_is_forgotten_with_it(router: Router) -> None:

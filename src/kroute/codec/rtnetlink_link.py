@@ -101,6 +101,17 @@ def link_of(body: bytes) -> Link | None:
     )
 
 
+def interface_of(body: bytes) -> int:
+    """The index of the interface that an RTM_NEWADDR or RTM_DELADDR message is about.
+
+    Raises:
+        MalformedMessage: too short.
+    """
+    if len(body) < _IFADDRMSG.size:
+        raise MalformedMessage("rtnetlink: address message cut short")
+    return int(_IFADDRMSG.unpack_from(body)[4])
+
+
 def address_of(body: bytes) -> AddressMessage | None:
     """The address of an RTM_NEWADDR or RTM_DELADDR message; None of another family.
 

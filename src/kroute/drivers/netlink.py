@@ -10,18 +10,18 @@ import errno
 import os
 import socket
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from socket import htonl, htons
 from struct import pack
 
 from kroute.codec.rtnetlink import (
+    AF_BRIDGE,
     GROUP_OF_LEAVING_PODS,
     GROUP_OF_PODS,
     IFLA_GROUP,
     NLM_F_ACK,
     NLM_F_REQUEST,
     NLMSG_ERROR,
-    RTM_DELLINK,
     RTM_DELROUTE,
     RTM_NEWLINK,
     KernelError,
@@ -29,6 +29,7 @@ from kroute.codec.rtnetlink import (
     message,
     messages,
 )
+from kroute.drivers import bpf
 from kroute.model.errors import DriverError, Unsupported
 
 _SOL_NETLINK = 270
@@ -40,27 +41,21 @@ _DATAGRAM = 1 << 16
 _PATIENCE = 30
 """Seconds that an answer may take."""
 
-BpfInstruction = tuple[int, int, int, int]
-"""code, jump if true, jump if false, constant (linux/filter.h)."""
-DROP_LINKS_OF_PODS: list[BpfInstruction] = [
-    (0x28, 0, 0, 4),  # nlmsg_type
-    (0x15, 1, 0, htons(RTM_NEWLINK)),
-    (0x15, 0, 11, htons(RTM_DELLINK)),
-    (0x00, 0, 0, 32),  # attributes begin behind nlmsghdr and ifinfomsg
-    (0x01, 0, 0, IFLA_GROUP),
-    (0x20, 0, 0, 0xFFFFF00C),  # SKF_AD_OFF + SKF_AD_NLATTR: where the attribute is
-    (0x15, 7, 0, 0),
-    (0x07, 0, 0, 0),
-    (0x40, 0, 0, 4),
-    (0x15, 3, 0, htonl(GROUP_OF_LEAVING_PODS)),
-    (0x15, 0, 3, htonl(GROUP_OF_PODS)),
-    (0x28, 0, 0, 4),
-    (0x15, 0, 1, htons(RTM_NEWLINK)),
-    (0x06, 0, 0, 0),
+HEARD_LINKS: list[bpf.Step | str] = [
+    bpf.byte(16),
+    bpf.equal(AF_BRIDGE, "drop"),
+    *bpf.attribute(IFLA_GROUP, behind=32, missing="keep"),
+    bpf.word_of(),
+    bpf.equal(htonl(GROUP_OF_LEAVING_PODS), "drop"),
+    bpf.equal(htonl(GROUP_OF_PODS), otherwise="keep"),
+    bpf.half(4),
+    bpf.equal(htons(RTM_NEWLINK), "drop"),
+    bpf.KEEP,
 ]
-"""The beginning of a filter: drops what is told of pods' links, and goes on behind itself with all else.
+"""Part of a filter, for RTM_NEWLINK and RTM_DELLINK: goes to ``drop`` with pods' links and what bridges tell of ports.
 
-That one goes alone is told: one that plugins made was heard of before it came into its group.
+That a pod's link goes alone is kept: one that plugins made was heard of before it came into its group. Offsets are
+those of nlmsghdr (type 4) and ifinfomsg (family 16, attributes from 32).
 """
 
 
@@ -113,12 +108,13 @@ class RouteSocket:
         """Subscribe to a multicast group by number (RTNLGRP_*), also beyond 31."""
         self._set(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
-    def filter(self, program: list[BpfInstruction]) -> None:
-        """Let the kernel drop events before they fill the buffer (classic BPF)."""
-        code = array("B", b"".join(pack("=HBBI", *step) for step in program))
+    def filter(self, program: Sequence[bpf.Step | str]) -> None:
+        """Let the kernel drop events before they fill the buffer."""
+        instructions = bpf.assemble(program)
+        code = array("B", b"".join(pack("=HBBI", *each) for each in instructions))
         address, _ = code.buffer_info()
         self._socket.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HL", len(program), address)
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HL", len(instructions), address)
         )
 
     def send(self, data: bytes) -> None:

@@ -10,7 +10,6 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from kroute.codec.rtnetlink import (
-    AF_BRIDGE,
     GROUP_IPV4_IFADDR,
     GROUP_IPV4_ROUTE,
     GROUP_IPV6_IFADDR,
@@ -32,8 +31,9 @@ from kroute.codec.rtnetlink import (
 )
 from kroute.codec.rtnetlink_nexthop import nexthop_of
 from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEvent, effective_metric, route_event
+from kroute.drivers import bpf
 from kroute.drivers.fib.nexthops import in_range
-from kroute.drivers.netlink import DROP_LINKS_OF_PODS, BpfInstruction, RouteSocket
+from kroute.drivers.netlink import HEARD_LINKS, RouteSocket
 
 _GROUPS = GROUP_LINK | GROUP_IPV4_IFADDR | GROUP_IPV6_IFADDR | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
 _READ_AT_ONCE = 512
@@ -137,36 +137,32 @@ class Monitor:
         return RouteTouched.VACATED
 
 
-def _filter(port: int, protocol: int, table: int) -> list[BpfInstruction]:
-    """Drops our own echoes, others' routes that are in other tables or replace nothing, and what bridges tell of ports.
+def _filter(port: int, protocol: int, table: int) -> list[bpf.Step | str]:
+    """Drops our own echoes, others' routes that are in other tables or replace nothing, and links of pods.
 
-    Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg (table 20, protocol 21) or ifinfomsg (family 16).
-    Loads are big-endian, messages in the machine's order: hence htons.
+    Offsets are those of nlmsghdr (type 4, flags 6, port 12) and rtmsg (table 20, protocol 21).
     """
-    word, half, byte = 0x20, 0x28, 0x30
-    equal, has_bits, end = 0x15, 0x45, 0x06
-    low = table if table < 256 else RT_TABLE_COMPAT
     return [
-        *DROP_LINKS_OF_PODS,
-        (word, 0, 0, 12),
-        (equal, 18, 0, htonl(port)),
-        (half, 0, 0, 4),
-        (equal, 1, 0, htons(RTM_NEWLINK)),
-        (equal, 0, 4, htons(RTM_DELLINK)),
-        (byte, 0, 0, 16),
-        (equal, 0, 1, AF_BRIDGE),
-        (end, 0, 0, 0),
-        (end, 0, 0, 0xFFFFFFFF),
-        (byte, 0, 0, 21),
-        (equal, 8, 0, protocol),
-        (half, 0, 0, 4),
-        (equal, 2, 0, htons(RTM_NEWROUTE)),
-        (equal, 3, 0, htons(RTM_DELROUTE)),
-        (end, 0, 0, 0xFFFFFFFF),
-        (half, 0, 0, 6),
-        (has_bits, 0, 3, htons(NLM_F_REPLACE)),
-        (byte, 0, 0, 20),
-        (equal, 0, 1, low),
-        (end, 0, 0, 0xFFFFFFFF),
-        (end, 0, 0, 0),
+        bpf.word(12),
+        bpf.equal(htonl(port), "drop"),
+        bpf.half(4),
+        bpf.equal(htons(RTM_NEWLINK), "link"),
+        bpf.equal(htons(RTM_DELLINK), "link"),
+        bpf.byte(21),
+        bpf.equal(protocol, "keep"),
+        bpf.half(4),
+        bpf.equal(htons(RTM_NEWROUTE), "new"),
+        bpf.equal(htons(RTM_DELROUTE), "table", otherwise="keep"),
+        "link",
+        *HEARD_LINKS,
+        "new",
+        bpf.half(6),
+        bpf.has_bits(htons(NLM_F_REPLACE), otherwise="drop"),
+        "table",
+        bpf.byte(20),
+        bpf.equal(table if table < 256 else RT_TABLE_COMPAT, otherwise="drop"),
+        "keep",
+        bpf.KEEP,
+        "drop",
+        bpf.DROP,
     ]

@@ -15,7 +15,7 @@ from kroute.codec.rtnetlink import (
     RTM_NEWROUTE,
     Message,
 )
-from kroute.codec.rtnetlink_link import address_of, link_of
+from kroute.codec.rtnetlink_link import address_of, interface_of, link_of
 from kroute.codec.rtnetlink_route import RTM_F_CLONED, RouteEvent, RouteForm, route_event
 from kroute.model.fib import Nexthop, Nexthops
 from kroute.model.kernel import Interface, KernelRoute, KernelState, Link
@@ -97,6 +97,9 @@ class Picture:
         return self._leads(link.index)
 
     def _hear_address(self, message: Message) -> bool:
+        # A link is told before its addresses; one that is not in the picture is a pod's.
+        if interface_of(message.body) not in self._links:
+            return False
         address = address_of(message.body)
         if address is None:
             return False

@@ -13,12 +13,12 @@ from socket import htons
 from time import monotonic
 
 from kroute.codec.rtnetlink import (
-    AF_BRIDGE,
     GROUP_IPV4_IFADDR,
     GROUP_IPV4_ROUTE,
     GROUP_IPV6_IFADDR,
     GROUP_IPV6_ROUTE,
     GROUP_LINK,
+    KERNEL_FAMILY,
     NLMSG_DONE,
     NLMSG_ERROR,
     RTM_DELLINK,
@@ -32,15 +32,10 @@ from kroute.codec.rtnetlink import (
 )
 from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_link import addresses_request, links_request
-from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RouteEncoder, RouteForm
+from kroute.codec.rtnetlink_route import RT_TABLE_COMPAT, RTA_DST, RouteEncoder, RouteForm
+from kroute.drivers import bpf
 from kroute.drivers.kernel.picture import Picture
-from kroute.drivers.netlink import (
-    DROP_LINKS_OF_PODS,
-    BpfInstruction,
-    Overrun,
-    RouteSocket,
-    reason_of,
-)
+from kroute.drivers.netlink import HEARD_LINKS, Overrun, RouteSocket, reason_of
 from kroute.model.errors import DriverError
 from kroute.model.kernel import KernelState
 from kroute.model.net import Family
@@ -264,29 +259,34 @@ def _tell_failure(loading: asyncio.Task[None]) -> None:
         )
 
 
-def _filter(ours: tuple[int, ...], table: int) -> list[BpfInstruction]:
-    """Drops route events of other tables and of our protocols, and what bridges tell of their ports, which are links
-    of their own; offsets as in nlmsghdr, rtmsg and ifinfomsg."""
-    half, byte, equal, end = 0x28, 0x30, 0x15, 0x06
-    low = table if table < 256 else RT_TABLE_COMPAT
-    keep, drop = (end, 0, 0, 0xFFFFFFFF), (end, 0, 0, 0)
-    count = len(ours)
-    protocols = [(equal, count - index, 0, number) for index, number in enumerate(ours)]
+def _filter(ours: tuple[int, ...], table: int) -> list[bpf.Step | str]:
+    """Drops links of pods, and routes of other tables, of our protocols and to link-local prefixes.
+
+    Offsets are those of nlmsghdr (type 4) and rtmsg (family 16, length 17, table 20, protocol 21, attributes from 28).
+    """
     return [
-        *DROP_LINKS_OF_PODS,
-        (half, 0, 0, 4),
-        (equal, 1, 0, htons(RTM_NEWLINK)),
-        (equal, 0, 3, htons(RTM_DELLINK)),
-        (byte, 0, 0, 16),
-        (equal, 0, 3, AF_BRIDGE),
-        drop,
-        (equal, 2, 0, htons(RTM_NEWROUTE)),
-        (equal, 1, 0, htons(RTM_DELROUTE)),
-        keep,
-        (byte, 0, 0, 20),
-        (equal, 0, count + 2, low),
-        (byte, 0, 0, 21),
-        *protocols,
-        keep,
-        drop,
+        bpf.half(4),
+        bpf.equal(htons(RTM_NEWLINK), "link"),
+        bpf.equal(htons(RTM_DELLINK), "link"),
+        bpf.equal(htons(RTM_NEWROUTE), "route"),
+        bpf.equal(htons(RTM_DELROUTE), "route", otherwise="keep"),
+        "link",
+        *HEARD_LINKS,
+        "route",
+        bpf.byte(20),
+        bpf.equal(table if table < 256 else RT_TABLE_COMPAT, otherwise="drop"),
+        bpf.byte(21),
+        *(bpf.equal(protocol, "drop") for protocol in ours),
+        bpf.byte(16),
+        bpf.equal(KERNEL_FAMILY[Family.IPV6], otherwise="keep"),
+        bpf.byte(17),
+        bpf.at_least(10, otherwise="keep"),
+        *bpf.attribute(RTA_DST, behind=28, missing="keep"),
+        bpf.half_of(),
+        bpf.masked(0xFFC0),
+        bpf.equal(0xFE80, "drop"),
+        "keep",
+        bpf.KEEP,
+        "drop",
+        bpf.DROP,
     ]

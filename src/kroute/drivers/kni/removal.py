@@ -18,14 +18,16 @@ from socket import htons
 
 from kroute.codec.kni import veth
 from kroute.codec.rtnetlink import (
+    AF_UNSPEC,
     GROUP_LINK,
     GROUP_OF_LEAVING_PODS,
     RTM_DELLINK,
     MalformedMessage,
     messages,
 )
+from kroute.drivers import bpf
 from kroute.drivers.kni.talk import Talk
-from kroute.drivers.netlink import BpfInstruction, Overrun, RouteSocket
+from kroute.drivers.netlink import Overrun, RouteSocket
 from kroute.model.errors import DriverError
 from kroute.model.kni import KniError, Refusal
 
@@ -33,13 +35,14 @@ _OWED = 32
 """Most messages whose answers the kernel may owe us; further ones wait for one of them."""
 _BUFFER = 1 << 20
 """Octets of events that the kernel keeps for us: about a thousand interfaces."""
-_DROP_ALL_BUT_GONE: list[BpfInstruction] = [
-    (0x28, 0, 0, 4),  # nlmsg_type
-    (0x15, 0, 3, htons(RTM_DELLINK)),
-    (0x30, 0, 0, 16),  # ifi_family: a bridge's farewell to its port comes before the port's own end
-    (0x15, 0, 1, 0),
-    (0x06, 0, 0, 0xFFFFFFFF),
-    (0x06, 0, 0, 0),
+_DROP_ALL_BUT_GONE: list[bpf.Step | str] = [
+    bpf.half(4),  # nlmsg_type
+    bpf.equal(htons(RTM_DELLINK), otherwise="drop"),
+    bpf.byte(16),  # ifi_family: a bridge's farewell to its port comes before the port's own end
+    bpf.equal(AF_UNSPEC, otherwise="drop"),
+    bpf.KEEP,
+    "drop",
+    bpf.DROP,
 ]
 
 

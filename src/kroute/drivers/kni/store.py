@@ -125,6 +125,8 @@ class Store:
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, statements: Sequence[_Statement], synced: bool) -> None:
+        if not statements:
+            return
         write = _Write(statements)
         self._commits.do(write)
         if synced and write.error is None:
