@@ -156,6 +156,7 @@ def test_a_password_is_never_shown() -> None:
 def test_what_binds_the_next_open_only_is_the_same_session() -> None:
     assert SESSION.same_session(replace(SESSION, restarting=True, forwarding=(), connect_retry=1.0))
     assert SESSION.same_session(replace(SESSION, local_port=10179, initiate="passive"))
+    assert not SESSION.same_session(replace(SESSION, device="eth2"))
     assert not SESSION.same_session(replace(SESSION, initiate="knock"))
 
 

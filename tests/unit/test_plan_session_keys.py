@@ -188,3 +188,17 @@ def test_our_end_is_the_address_of_the_named_interface():
     assert [p.reason for p in problems if p.object == "peer/tor"] == [
         "eth7 has no address to reach 2001:db8::9 from; the session is not set up"
     ]
+
+
+def test_a_session_is_bound_to_its_interface_where_that_is_asked_for():
+    state = replace(kernel(links=7), addresses=((7, ip_interface("198.51.100.7/24")),))
+    group = PeerGroup(name="racks", bind_to_interface=True)
+    for keys, device in (
+        ({}, ""),
+        ({"interface": "eth7"}, ""),
+        ({"interface": "eth7", "bind_to_interface": True}, "eth7"),
+        ({"interface": "eth7", "group": "racks"}, "eth7"),
+        ({"interface": "eth7", "group": "racks", "bind_to_interface": False}, ""),
+    ):
+        peers, _ = planned(tor(**keys), groups=(group,), state=state)
+        assert peers["peer/tor"].device == device, keys

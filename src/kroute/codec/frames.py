@@ -273,6 +273,8 @@ class SessionParameters:
     """TCP port of the peer."""
     local_port: int = 0
     """TCP port that we connect from; 0 lets the kernel choose."""
+    device: str = ""
+    """Interface that connections are bound to (SO_BINDTODEVICE); empty for none."""
     listen_port: int = 179
     """Our TCP port for this peer's connections."""
     initiate: str = "both"

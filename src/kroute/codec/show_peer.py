@@ -14,6 +14,7 @@ _CONFIGURED: Final = (
     ("port", "port"),
     ("our end", "localAddress"),
     ("our port", "localPort"),
+    ("bound to", "boundTo"),
     ("their AS", "asn"),
     ("our AS", "localAsn"),
     ("our router id", "routerId"),

@@ -100,6 +100,8 @@ class Peer:
     """Most seconds between two attempts to connect; None: as all sessions."""
     local_port: int | None = None
     """TCP port that we connect from; None: the kernel's choice."""
+    device: str = ""
+    """The interface that connections are bound to; empty: they go where routes lead."""
     add_path: tuple[Family, ...] = ()
     """Families of which we ask for several paths to a prefix (RFC 7911, receive)."""
     add_path_send: tuple[Family, ...] = ()

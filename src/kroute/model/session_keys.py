@@ -124,6 +124,8 @@ class SessionKeys:
     """TCP port that we connect from; empty: the kernel's choice."""
     interface: str | None = None
     """Interface whose address of the peer's family is our end of the session; empty: localAddress."""
+    bind_to_interface: bool | None = None
+    """Let the session's packets pass by `interface` alone, wherever routes lead; empty: false, as routes lead."""
     add_path: AddPath | None = None
     """Several paths to a prefix (RFC 7911): `receive` takes all that the peer tells, `send` tells it several, `both`
     does both, `off` neither; empty: off."""

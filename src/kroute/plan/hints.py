@@ -58,6 +58,7 @@ _WORDS: Final = (
     ("host is unreachable", "a router on the way has no route to the peer: trace it"),
     ("network is unreachable", "this node has no route to the peer: add one, or correct its address"),
     ("cannot assign requested address", "our end is no address of this node: correct `localAddress` or `interface`"),
+    ("cannot bind to interface", "the session waits for its `interface`: does it exist, and under this name?"),
     ("address already in use", "another connection has our source port or address: change `localPort`"),
     ("cannot listen", "another program holds our BGP port: stop it, or change `bgp.port`"),
     ("sends no OPEN", "something accepts connections there but speaks no BGP to us: is our address configured "

@@ -51,6 +51,7 @@ def _configured(peer: Peer) -> Answer:
         "port": peer.port,
         "localAddress": str(peer.local_address),
         "localPort": peer.local_port,
+        "boundTo": peer.device,
         "asn": peer.asn or "external",
         "localAsn": peer.local_asn,
         "routerId": peer.router_id,

@@ -25,6 +25,7 @@ def session_parameters(
         "keepalive": wanted.keepalive,
         "connect_retry": wanted.connect_retry,
         "local_port": wanted.local_port,
+        "device": (wanted.interface or "") if wanted.bind_to_interface else "",
         **add_path(wanted.add_path, wanted.add_path_select, wanted.add_path_max, families),
         "graceful_restart": _restart(bgp, wanted.graceful_restart),
         "ttl_security": wanted.ttl_security,

@@ -9,6 +9,7 @@ from typing import Final
 from exabgp.reactor.network.error import NetworkError
 
 from kroute.codec.frames import SessionParameters
+from kroute.speaker.device import arrival, note_arrivals
 from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.wire import words
 from kroute.speaker.loop import READ, Loop, Timer
@@ -35,6 +36,8 @@ class _Port:
         """The lowest TTLs of those peers that have one (GTSM)."""
         self.lowest = 0
         """What the socket has."""
+        self.notes_arrivals = False
+        """Whether connections know by which interface they came."""
         self.retry: Timer | None = None
 
     def put(
@@ -95,6 +98,7 @@ class Listener:
         port.retry = None
         try:
             port.sock, port.lowest = listening_socket(port.local, port.port), 0
+            port.notes_arrivals = False
         except OSError as error:
             for _, _, complain in port.peers.values():
                 complain(f"cannot listen on {port.local.address} port {port.port}: {words(error)}")
@@ -123,6 +127,9 @@ class Listener:
             if lowest != port.lowest:
                 port.sock.setsockopt(*LOWEST_TTL[port.local.family], lowest)
                 port.lowest = lowest
+            if parameters.device and not port.notes_arrivals:
+                note_arrivals(port.sock)
+                port.notes_arrivals = True
         except (NetworkError, OSError) as error:
             complain(f"cannot protect {port.local.address} port {port.port}: {error}")
 
@@ -133,6 +140,7 @@ class Listener:
             try:
                 sock, sockaddr = port.sock.accept()
                 remote = Endpoint.of_sockaddr(sockaddr)
+                came_by = arrival(sock) if port.notes_arrivals else ""
             except BlockingIOError:
                 return
             except OSError:
@@ -140,14 +148,15 @@ class Listener:
             found = port.peers.get(remote.key)
             if found is None:
                 sock.close()
-                self._refused(remote, port)
+                self._refused(remote, port, "no such peer")
+            elif found[0].device not in ("", came_by):
+                sock.close()
+                self._refused(remote, port, f"it came by {came_by}, not by {found[0].device}")
             else:
                 found[1](sock)
 
-    def _refused(self, remote: Endpoint, port: _Port) -> None:
+    def _refused(self, remote: Endpoint, port: _Port, why: str) -> None:
         """Log a stranger once, as long as there are not too many of them."""
         if remote not in self._strangers and len(self._strangers) < _STRANGERS:
             self._strangers.add(remote)
-            self._log(
-                f"refused a connection from {remote.address} to {port.local.address}: no such peer"
-            )
+            self._log(f"refused a connection from {remote.address} to {port.local.address}: {why}")

@@ -14,6 +14,7 @@ from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
 
 from kroute.codec.frames import ANY_ASN, SessionParameters
+from kroute.speaker.device import bind_to
 from kroute.speaker.endpoint import Endpoint
 from kroute.speaker.hooks.peer import FlatRib
 from kroute.speaker.protection import HIGHEST_TTL, TTL, set_key, set_ttl
@@ -72,6 +73,7 @@ def outgoing_socket(parameters: SessionParameters) -> socket.socket:
             set_key(sock, parameters, parameters.password)
         if parameters.local_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bind_to(sock, parameters.device)
         sock.bind(local.sockaddr(parameters.local_port))
     except BaseException:
         sock.close()
@@ -87,6 +89,7 @@ def accepted_socket(sock: socket.socket, parameters: SessionParameters) -> None:
     """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bind_to(sock, parameters.device)
     set_ttl(sock, parameters)
 
 

@@ -313,6 +313,8 @@ def _inherited(peering: Peering) -> Iterator[tuple[Path, str]]:
         elif whole.asn is None:
             reason = f"is required: neither peer {peer.name!r} nor its group {peer.group!r} has it"
             yield (*where, "asn"), reason
+        elif whole.bind_to_interface and not whole.interface:
+            yield (*where, "bindToInterface"), "needs interface to say which one"
         elif peer.group:
             for below, reason in _peer(whole):
                 both = f"peer {peer.name!r} with what its group {peer.group!r} says"

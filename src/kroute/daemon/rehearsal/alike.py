@@ -21,6 +21,7 @@ _OF_THE_SESSION: Final = frozenset(
         "keepalive",
         "connect_retry",
         "local_port",
+        "device",
         "description",
         "password_file",
         "password_secret",

@@ -77,6 +77,7 @@ def session_parameters(
         hold_time=peer.hold_time,
         keepalive=peer.keepalive,
         local_port=peer.local_port or 0,
+        device=peer.device,
         add_path=tuple(int(f) for f in peer.add_path),
         add_path_send=tuple(int(f) for f in peer.add_path_send),
         extended_nexthop=peer.extended_nexthop,
