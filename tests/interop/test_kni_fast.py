@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.fast import FastPath
+from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import Generation, How, KniError, PortMapping, Refusal
 from support.daemon import reaches
 from support.kni import KniNode, request
@@ -72,6 +74,22 @@ def settled(links: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return links
 
 
+NEWER = (
+    (r', "txqlen": \d+', ""),
+    (r"/keep_addr_on_down=[01]", "/keep_addr_on_down=?"),
+    (r'"dns": \{\}, ', ""),
+)
+"""What plugins that speak version 1.1.0 do otherwise than those of Debian 12, which the fast path follows."""
+
+
+def like_newer_plugins(core: Core, picture: str) -> str:
+    """The picture without what the plugins that are tested here do otherwise."""
+    newer = "1.1.0" in core.plugins.versions("bridge", Deadline(10.0))
+    for pattern, replacement in NEWER if newer else ():
+        picture = re.sub(pattern, replacement, picture)
+    return picture
+
+
 def alike(thing: Any, names: dict[str, str]) -> str:
     """A picture with random names, MACs and indexes, times and the lab's names made equal."""
     text = json.dumps(thing, sort_keys=True, default=repr)
@@ -98,7 +116,7 @@ def both(variant: dict[str, Any], **asked: Any) -> tuple[list[str], list[How]]:
                 hows.append(core.store.attachments["pod"].wirings[0].how)
             names = {node.lab.prefix: "LAB", str(node.folder): "FOLDER"}
             seen = picture(node, pod) | {"reply": repr(reply.ipconfigs), "how": ""}
-            pictures.append(alike(seen, names))
+            pictures.append(like_newer_plugins(core, alike(seen, names)))
             with node.node.entered():
                 core.detach("pod")
             assert node.veths() == []
