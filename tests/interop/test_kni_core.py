@@ -436,6 +436,19 @@ def test_further_networks_get_their_own_interfaces_and_all_go_together(node):
     assert not list((node.leases / "blue").glob("10.*"))
 
 
+@pytest.mark.parametrize("old", [{}, {"cniVersion": "0.2.0"}], ids=["none", "0.2.0"])
+def test_a_further_network_of_a_version_whose_results_are_not_understood_is_refused(node, old):
+    ipam = {"type": "host-local", "dataDir": str(node.leases), "subnet": "10.9.0.0/24"}
+    content = {"name": "blue", "type": "bridge", "bridge": "blue0", "ipam": ipam}
+    (node.conf / "50-blue.conf").write_text(json.dumps(content | old))
+    pod, core = node.pod("a"), node.core()
+    asked = request(pod, annotations={"kni.io/multi-network": "blue"})
+    with node.node.entered():
+        error = refused(core.attach, asked, V.V008)
+    assert (error.refusal, "50-blue.conf" in str(error)) == (Refusal.INVALID, True)
+    clean(node, core)
+
+
 def test_leases_without_an_owner_are_released_and_those_of_another_runtime_stay(node):
     pod, core = node.pod("a"), node.core()
     with node.node.entered():

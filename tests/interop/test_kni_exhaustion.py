@@ -100,6 +100,7 @@ def test_the_last_address_is_an_event_of_the_node_and_a_problem_while_it_lasts(
     with client(scene.node) as wire:
         own = wire.nodes().networks[0]
         assert (own.ready, own.extradata["exhausted"]) == (True, SIX)
+        assert scene.metric("kroute_kni_ready") == 1.0
         wire.detach(pods[0].name)
     wait_for(lambda: scene.full() == [], what="room")
     scene.attach(pods[2])

@@ -272,6 +272,12 @@ def _others(daemon: Daemon) -> Iterator[OtherNode]:
 def metrics(daemon: Daemon) -> Iterator[Metric]:
     """What is attached, how long calls took, what was refused; nothing where KNI is off."""
     runtime = daemon.kni
+    if not daemon.config.kni.enabled:
+        return
+    ready = runtime is not None and runtime.core.query_nodes().networks[0].ready
+    yield GaugeMetricFamily(
+        "kroute_kni_ready", "Whether kubelets are told that this node's network is ready.", ready
+    )
     if runtime is None:
         return
     meter = runtime.meter

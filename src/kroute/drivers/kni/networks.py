@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kroute.codec.kni.cni import CniSyntax, Json, network_of
+from kroute.codec.kni.cni import CniSyntax, Json, network_of, version
 from kroute.model.kni import KniError, Refusal
 
+_OLDEST = (0, 3, 0)
+"""Of the versions of the specification whose results list interfaces and addresses."""
 _SUFFIXES = (".conf", ".conflist", ".json")
 
 
@@ -47,7 +49,7 @@ class Networks:
         """The first conflist whose network has this name.
 
         Raises:
-            KniError: there is none.
+            KniError: there is none, or its results would be in a form that is not understood.
         """
         for path in sorted(p for p in self._folder.glob("*") if p.suffix in _SUFFIXES):
             try:
@@ -55,6 +57,9 @@ class Networks:
             except (OSError, CniSyntax):
                 continue  # somebody else's broken file is no reason against this network
             if found["name"] == name:
+                if version(found) < _OLDEST:
+                    reason = f"{path}: the oldest cniVersion that is understood is 0.3.0"
+                    raise KniError(Refusal.INVALID, reason)
                 return found
         raise KniError(
             Refusal.INVALID,
