@@ -75,6 +75,10 @@ def test_families_that_fare_differently_are_told_apart_and_the_offer_is_quoted()
     )
     assert second.startswith("ipv6: addPath both was asked for, nothing is granted")
     (state,) = node.routing.peers.values()
+    assert [d.brief() for d in declined(state)] == [
+        "addPath both only send granted in ipv4",
+        "addPath both declined in ipv6",
+    ]
     assert [d.granted for d in declined(state)] == [AddPath.SEND, AddPath.OFF]
 
 

@@ -39,6 +39,7 @@ def page(answer: Mapping[str, Any]) -> str:
     for name, key in (("description", "description"), ("why not", "reason"), ("next", "hint")):
         if answer[key]:
             lines.append(_line(name, answer[key]))
+    lines += [_line("declined", words) for words in answer["declined"]]
     lines += _error(answer["lastError"])
     lines += ["", "configured"]
     lines += [

@@ -35,6 +35,14 @@ class Declined(NamedTuple):
     granted: AddPath
     offer: str
 
+    def brief(self) -> str:
+        """Asked and granted, for a table."""
+        names = ", ".join(f.label for f in self.families)
+        granted = (
+            "declined" if self.granted is AddPath.OFF else f"only {self.granted.value} granted"
+        )
+        return f"addPath {self.asked.value} {granted} in {names}"
+
     def words(self) -> str:
         """The whole story: asked, granted, why, and what is in force."""
         names = ", ".join(f.label for f in self.families)

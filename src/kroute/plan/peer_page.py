@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from kroute.model.bgp import Negotiated, Peer, PeerName
+from kroute.plan.declined import declined
 from kroute.plan.hints import hint
 from kroute.plan.peers import PeerState
 from kroute.plan.queries import peer_reason
@@ -35,6 +36,7 @@ def peer_page(state: PeerState, now: float, counted: Answer) -> Answer:
         "reason": state.hold.words(now) if state.hold else peer_reason(state),
         "hint": hint(state),
         "configured": _configured(state.peer),
+        "declined": [found.words() for found in declined(state)],
         "negotiated": _negotiated(state.negotiated) if state.established else None,
         "timers": _timers(state, now, counted),
         "counters": _counters(state, counted),

@@ -73,7 +73,7 @@ def _peer(state: PeerState, now: float, role: Role | None) -> Answer:
 def peer_reason(state: PeerState) -> str:
     """Why a session is not up, or not all that it was to be, in words; empty when it is."""
     if state.established:
-        return "; ".join(found.words() for found in declined(state))
+        return "; ".join(found.brief() for found in declined(state))
     if state.peer.shutdown:
         return f'shut down by its configuration: "{state.peer.shutdown}"'
     parts = [state.last_down.reason if state.last_down else "", state.attempt]
