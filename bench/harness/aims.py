@@ -53,6 +53,7 @@ AIMS = (
     Aim(r"restart/all", 10, most=True),
     Aim(r"stall/loop/.*", 50, most=True),
     Aim(r"stall/keepalive/.*", 50, most=True),
+    Aim(r"stall/join/(packed|distinct)", 50, most=True),
     Aim(r"memory/static/10", 65, most=True),
     Aim(r"memory/kubernetes/10", 90, most=True),
     Aim(r"memory/static/1000", 85, most=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from harness.bed import BenchError
 from harness.wire import FEEDER_ASN, KEEPALIVE, open_message
@@ -18,9 +18,11 @@ from harness.wire import FEEDER_ASN, KEEPALIVE, open_message
 class Session:
     """One session; addressed by our own end."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, takers: Collection[str] = ()) -> None:
         self.sock = sock
         self.me: str = sock.getsockname()[0]
+        self.several = self.me in takers
+        """Whether it asks for several paths to a prefix; it must be told with path identifiers then."""
         self.buffer = b""
         self.out = memoryview(b"")
         self.up = False
@@ -41,8 +43,11 @@ class Session:
 class Farm:
     """Every session of our side. Make it inside the namespace of the peers' addresses."""
 
-    def __init__(self, *, asn: int = FEEDER_ASN, hold: int = 90) -> None:
-        self.asn, self.hold = asn, hold
+    def __init__(
+        self, *, asn: int = FEEDER_ASN, hold: int = 90, takers: Collection[str] = ()
+    ) -> None:
+        """``takers``: addresses whose sessions take several paths to a prefix."""
+        self.asn, self.hold, self.takers = asn, hold, takers
         self.sessions: dict[int, Session] = {}
         self.up: dict[str, Session] = {}
         self._epoll = select.epoll()
@@ -122,9 +127,10 @@ class Farm:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            session = self.sessions[sock.fileno()] = Session(sock)
+            session = self.sessions[sock.fileno()] = Session(sock, self.takers)
             self._epoll.register(sock, select.EPOLLIN)
-            self.send(session, open_message(self.asn, self.hold, session.me))
+            words = open_message(self.asn, self.hold, session.me, several=session.several)
+            self.send(session, words)
 
     def _drop(self, session: Session) -> None:
         self.sessions.pop(session.sock.fileno(), None)
@@ -160,7 +166,8 @@ class Farm:
             gone = body[0] << 8 | body[1]
             skip = 4 + gone + (body[2 + gone] << 8 | body[3 + gone])
             session.withdrawn += _count(body[2 : 2 + gone])
-            session.prefixes += _count(body[skip:])
+            count = _count_paths if session.several else _count
+            session.prefixes += count(body[skip:])
         elif kind == 4:
             session.keepalives.append(now)
             if not session.up:
@@ -180,5 +187,17 @@ def _count(prefixes: bytes) -> int:
     at = found = 0
     while at < size:
         at += 1 + ((prefixes[at] + 7) >> 3)
+        found += 1
+    return found
+
+
+def _count_paths(entries: bytes) -> int:
+    """The same behind path identifiers."""
+    size = len(entries)
+    if size > 128 and size % 8 == 0 and entries[4] == entries[-4] == 24:
+        return size // 8
+    at = found = 0
+    while at < size:
+        at += 5 + ((entries[at + 4] + 7) >> 3)
         found += 1
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,14 @@ class ReflectingKroute(Kroute):
     """kroute as reflector of so many clients."""
 
     peers: tuple[str, ...] = ()
+    takers: Collection[str] = ()
+    """Of these, who is told several paths to a prefix."""
 
     def config(self) -> dict[str, Any]:
         found = super().config()
         found["peering"] = {"topology": "routeReflector", "routeReflector": {"nodes": ["n1"]}}
+        if self.takers:
+            found["peering"]["addPath"] = "send"
         return found
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -35,13 +39,15 @@ class ReflectingBird(Bird):
     """BIRD as reflector of so many clients."""
 
     peers: tuple[str, ...] = ()
+    takers: Collection[str] = ()
 
     def start(self) -> None:
         text = f"router id {REFLECTOR};\nprotocol device {{}}\n"
         for i, a in enumerate(self.peers):
+            several = " add paths tx;" * (a in self.takers)
             text += (
                 f"protocol bgp c{i} {{ local {REFLECTOR} as {ASN}; neighbor {a} as {ASN}; direct; rr client;"
-                " connect delay time 0; ipv4 { import all; export all; }; }\n"
+                f" connect delay time 0; ipv4 {{ import all; export all;{several} }}; }}\n"
             )
         self.launch(text)
 
@@ -50,6 +56,7 @@ class ReflectingFrr(Frr):
     """FRR as reflector of so many clients."""
 
     peers: tuple[str, ...] = ()
+    takers: Collection[str] = ()
 
     def config(self) -> str:
         text = f"router bgp {ASN}\n bgp router-id {REFLECTOR}\n"
@@ -58,6 +65,7 @@ class ReflectingFrr(Frr):
             text += f" neighbor {a} advertisement-interval 0\n"
         text += " address-family ipv4 unicast\n"
         text += "".join(f"  neighbor {a} route-reflector-client\n" for a in self.peers)
+        text += "".join(f"  neighbor {a} addpath-tx-all-paths\n" for a in self.takers)
         return text
 
 
@@ -83,15 +91,21 @@ class ReflectingGobgp(Gobgp):
 
 @contextmanager
 def scene(
-    kind: type[Base], peers: list[str], *, asn: int = FEEDER_ASN, local: str = LOCAL
+    kind: type[Base],
+    peers: list[str],
+    *,
+    asn: int = FEEDER_ASN,
+    local: str = LOCAL,
+    takers: Collection[str] = (),
 ) -> Iterator[tuple[Base, Farm]]:
-    """A subject with sessions to all these peers, established and quiet."""
+    """A subject with sessions to all these peers, established and quiet; ``takers`` take several paths to a prefix."""
     with Bed() as bed:
         here, there = bed.pair([FEEDER, *(p for p in peers if p != FEEDER)], local)
         with there.entered():
-            farm = Farm(asn=asn)
+            farm = Farm(asn=asn, takers=takers)
         try:
-            subject = type(kind.__name__, (kind,), {"peers": tuple(peers)})(bed, here, kernel=False)
+            named = type(kind.__name__, (kind,), {"peers": tuple(peers), "takers": takers})
+            subject = named(bed, here, kernel=False)
             subject.start()
             farm.run(lambda: len(farm.up) == len(peers), LIMIT)
             farm.rest(2.0)

@@ -33,9 +33,12 @@ END_OF_RIB = message(2, bytes(4))
 ROUTE_REFRESH = message(5, b"\0\1\0\1")
 
 
-def open_message(asn: int, hold: int, router_id: str) -> bytes:
-    """OPEN that offers IPv4 unicast, route refresh and 4-octet AS numbers."""
+def open_message(asn: int, hold: int, router_id: str, *, several: bool = False) -> bytes:
+    """OPEN that offers IPv4 unicast, route refresh and 4-octet AS numbers; ``several``: and to take several paths to a
+    prefix (RFC 7911).
+    """
     capabilities = b"\x01\x04\0\x01\0\x01" + b"\x02\x00" + b"\x41\x04" + struct.pack("!I", asn)
+    capabilities += b"\x45\x04\0\x01\x01\x01" * several
     as2 = asn if asn < 65536 else 23456
     fixed = struct.pack("!BHH4s", 4, as2, hold, socket.inet_aton(router_id))
     options = bytes((2, len(capabilities))) + capabilities

@@ -93,6 +93,10 @@ def test_prefixes_are_counted_in_short_and_in_long_runs() -> None:
     assert farm._count(b"") == 0
     assert farm._count(b"\x10\x0a\x01" + wire.nlri(1) + b"\0") == 3
     assert farm._count(b"".join(map(wire.nlri, range(900)))) == 900
+    assert farm._count_paths(b"") == 0
+    paths = (bytes((0, 0, 0, i)) for i in range(4))
+    assert farm._count_paths(b"".join(i + p for i in paths for p in (b"\x10\x0a\x01", b"\0"))) == 8
+    assert farm._count_paths(b"\0\0\0\x18".join([b"", *map(wire.nlri, range(900))])) == 900
 
 
 class Table:
