@@ -110,8 +110,24 @@ def test_who_goes_in_the_middle_is_told_nothing_more(node: Listener) -> None:
     node.up(B)
     node.flush(SLICE)
     node.down(B)
-    assert not node.routing.is_busy
     assert node.routing.announcer.joinings.left == 0
+    assert not node.flush(SLICE)
+
+
+def test_a_table_that_nobody_follows_any_more_is_thrown_away_in_slices(node: Listener) -> None:
+    node.up(B, message_size=65535)
+    node.flush()
+    out = node.routing.peers[B.name].out
+    assert out is not None
+    node.down(B)
+    slices = 0
+    while node.routing.is_busy:
+        before = len(out.tables[V4])
+        node.flush(SLICE)
+        assert before - len(out.tables[V4]) <= SWITCH * SLICE
+        slices += 1
+    assert slices > 2
+    assert not out.tables[V4]
 
 
 def test_who_asks_again_while_it_is_being_told_gets_the_rest_and_then_all_again(

@@ -68,6 +68,11 @@ class AdjRibOut:
         """What is told, by family and prefix."""
         return self.tables
 
+    @property
+    def scraps(self) -> list[dict[Any, Any]]:
+        """What is of no use when nobody follows the table any more."""
+        return [*self.words.values(), self._exports]
+
     def fill(self, family: Family, some: Iterable[Nlri], loc: Mapping[Nlri, Selection]) -> None:
         """Take in prefixes of the Loc-RIB, but for what is there only until a review gets to it."""
         table = self.tables[family]

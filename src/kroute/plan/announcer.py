@@ -103,9 +103,11 @@ class Announcer:
         again = names & joining.owed_again if joining is not None else set()
         for state in states:
             self.leave(state)
-        known = joining.told() if joining is not None else before.words
-        if joining is None and before.members:
-            known = {family: table.copy() for family, table in known.items()}
+        known = (
+            {family: table.copy() for family, table in before.words.items()}
+            if joining is None
+            else joining.told()
+        )
         out = self._out(rules)
         for state in states:
             state.out = out
@@ -171,6 +173,7 @@ class Announcer:
             out.members.discard(state.peer.name)
             if not out.members:
                 self.outs.pop(out.rules, None)
+                self.joinings.discard(out.scraps)
             state.out = None
 
     def rules(self, state: PeerState, negotiated: Negotiated) -> ExportRules:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from kroute.model.bgp import PeerName
 from kroute.model.net import Family, Nlri
@@ -71,7 +71,7 @@ class Joining:
     def __init__(
         self, out: AdjRibOut, known: Mapping[Family, Words] = UNTOLD, *, refreshes: bool = False
     ) -> None:
-        """``known``: what the peers were told earlier in their session, by other rules; nobody changes it any more.
+        """``known``: what the peers were told earlier in their session, by other rules; ours from now on.
         ``refreshes``: they know the table, and are told everything again.
         """
         self.out = out
@@ -144,9 +144,9 @@ class Joining:
         return self.begun and not self._waiting
 
     def told(self) -> Mapping[Family, Words]:
-        """What the peers have been told so far, in this session."""
+        """What the peers have been told so far, in this session; the caller's own."""
         if not (self.begun or self.refreshes):
-            return self._known
+            return {family: table.copy() for family, table in self._known.items()}
         found = {family: dict(table) for family, table in self.out.words.items()}
         for stretch in () if self.refreshes else self._waiting:
             family = stretch.family
@@ -159,6 +159,11 @@ class Joining:
                 else:
                     table.pop(nlri, None)
         return found
+
+    @property
+    def scraps(self) -> list[Words]:
+        """What is of no use when it is over."""
+        return list(self._known.values())
 
     def _begin(self) -> None:
         self.begun = True
@@ -186,11 +191,13 @@ class Joinings:
     def __init__(self, rib: Rib) -> None:
         self._rib = rib
         self._turns: deque[Joining] = deque()
+        self._scraps: list[dict[Any, Any]] = []
+        """Tables of no use any more. To free a full one takes its time as well, so it goes in slices."""
 
     @property
     def going_on(self) -> bool:
-        """Whether anybody waits for a part of a table."""
-        return bool(self._turns)
+        """Whether anybody waits for a part of a table, or one is left to be thrown away."""
+        return bool(self._turns or self._scraps)
 
     @property
     def left(self) -> int:
@@ -231,11 +238,17 @@ class Joinings:
             if not joining.peers:
                 self._turns.remove(joining)
                 out.joinings.remove(joining)
+                self.discard(joining.scraps)
+
+    def discard(self, scraps: Iterable[dict[Any, Any]]) -> None:
+        """Tables are of no use to anybody any more."""
+        self._scraps += filter(None, scraps)
 
     def advance(self, most: int | None) -> list[Tell]:
         """What to tell next: so many prefixes with a path of their own, or :data:`SWITCH` times as many with the same;
         None: all.
         """
+        self._clear(most)
         room = math.inf if most is None else float(most * SWITCH)
         tells: list[Tell] = []
         while self._turns and room > 0:
@@ -247,11 +260,23 @@ class Joinings:
                 tells += found
             if joining.is_over:
                 joining.out.joinings.remove(joining)
+                self.discard(joining.scraps)
                 if joining.again:
                     self.begin(Joining(joining.out, refreshes=True), joining.again)
             else:
                 self._turns.append(joining)
         return tells
+
+    def _clear(self, most: int | None) -> None:
+        count = sum(map(len, self._scraps)) if most is None else most * SWITCH
+        while self._scraps and count > 0:
+            scrap = self._scraps[-1]
+            some = min(count, len(scrap))
+            for _ in range(some):
+                scrap.popitem()
+            count -= some
+            if not scrap:
+                self._scraps.pop()
 
     def _fill(self, out: AdjRibOut, room: float) -> float:
         """Let a new table take in some of the Loc-RIB; what is left of the room."""
