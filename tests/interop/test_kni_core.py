@@ -280,6 +280,19 @@ def test_c11_deletenetwork_by_id_after_the_detach_removes_what_was_made_for_the_
     assert core.store.domains == {}
 
 
+def test_c11_deletenetwork_knows_a_namespace_by_any_of_its_paths(node):
+    core = node.core()
+    with node.node.entered():
+        path = core.domains.create(CreateRequest(name="web")).netns_path
+        other = node.folder / "var-run"
+        other.symlink_to(node.folder / "netns")
+        same = str(other / Path(path).name)
+        core.attach(AttachRequest(id="c1", isolation=Isolation(path=same)), V.V008)
+        core.domains.delete(DeleteRequest(netns_path=path))
+        clean(node, core)
+    assert not Path(path).exists()
+
+
 def test_a_pod_s_next_sandbox_has_its_own_namespace_and_outlives_the_former_one(node):
     made, core = CreateRequest(name="web", namespace="default"), node.core()
     asked = AttachRequest(id="old", name="web", namespace="default")

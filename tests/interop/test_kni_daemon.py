@@ -363,6 +363,8 @@ def test_the_command_line_drives_a_server_as_a_kubelet_does(site):
     assert Path(path).exists()
     assert node.run("kni", "delete", "--netns", path, *socket).returncode == 0
     assert not Path(path).exists()
+    wrong = node.run("kni", "ls", *socket)
+    assert (wrong.returncode, "is not kroute's daemon" in wrong.stderr) == (3, True)
     nowhere = node.run("kni", "nodes", "--socket", str(node.folder / "none.sock"))
     assert nowhere.returncode == 3
     said = f"kroute kni nodes: no KNI server answers at {node.folder / 'none.sock'}\n"

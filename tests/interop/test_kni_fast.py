@@ -221,8 +221,12 @@ def test_a_full_range_is_refused_and_leaves_nothing():
 def test_an_interface_that_is_there_already_is_not_touched_and_nothing_is_left(node):
     core, pod = prepared(node), node.pod("pod")
     pod.ip("link add eth0 type veth peer name other")
-    with node.node.entered(), pytest.raises(KniError):
+    with (
+        node.node.entered(),
+        pytest.raises(KniError, match="has an interface eth0 already") as told,
+    ):
         core.attach(request(pod, id="pod"), V)
+    assert told.value.refusal is Refusal.CONFLICT
     assert "eth0" in pod.ip("link")
     assert len(node.veths()) == 1
     assert set(node.leased().values()) == {"first"}

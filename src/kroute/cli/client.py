@@ -72,4 +72,6 @@ def _explain(path: str, error: Exception) -> str:
         return f"no daemon: {path} is not there. Is `kroute run` running on this node?"
     if isinstance(error, PermissionError):
         return f"{path}: only root may ask the daemon"
+    if isinstance(error, http.client.HTTPException):
+        return f"{path}: whoever answers there is not kroute's daemon"
     return f"{path}: the daemon does not answer: {error}"

@@ -174,4 +174,8 @@ class Domains:
         return True
 
     def _inside(self, path: str) -> list[str]:
-        return [a.id for a in list(self._store.attachments.values()) if a.netns == path]
+        """Who is attached in it, by whatever path he said it: /var/run is /run."""
+        found = ns.identity(path) if ns.lives(path) else None
+        inode = found[1] if found else -1
+        known = list(self._store.attachments.values())
+        return [a.id for a in known if a.netns == path or a.inode == inode]

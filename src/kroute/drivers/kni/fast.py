@@ -7,6 +7,7 @@ leaves the pod to the plugins, which make it.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -144,18 +145,26 @@ class FastPath:
             bridge = bridge or self._bridge(talk, made)
             if bridge is None:
                 raise KniError(Refusal.UNAVAILABLE, f"bridge {made.bridge} has gone; try again")
-            talk.tell(
-                veth.create(
-                    host=wiring.host,
-                    host_mac=macs["host"],
-                    bridge=bridge.ifindex,
-                    pod=wiring.interface,
-                    pod_mac=macs["pod"],
-                    netns=netns,
-                    mtu=made.mtu,
-                ),
-                veth.port_up(wiring.host, hairpin=made.hairpin, alias=mark_of(container)),
-            )
+            try:
+                talk.tell(
+                    veth.create(
+                        host=wiring.host,
+                        host_mac=macs["host"],
+                        bridge=bridge.ifindex,
+                        pod=wiring.interface,
+                        pod_mac=macs["pod"],
+                        netns=netns,
+                        mtu=made.mtu,
+                    ),
+                    veth.port_up(wiring.host, hairpin=made.hairpin, alias=mark_of(container)),
+                )
+            except Refused as refused:
+                if refused.errno != errno.EEXIST:
+                    raise
+                reason = (
+                    f"{path} has an interface {wiring.interface} already: is it another sandbox's?"
+                )
+                raise KniError(Refusal.CONFLICT, reason) from refused
             _write(f"{_SYSCTL}/ipv6/conf/{wiring.host}/accept_ra", "0", optional=True)
             self._inside(netns, wiring.interface, made, addresses)
             self._settle(talk, wiring.host, deadline)
