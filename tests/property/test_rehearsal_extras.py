@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from unittest.mock import patch
 
@@ -13,8 +14,16 @@ from kroute.daemon import rehearsal
 from kroute.daemon.rehearsal import Setting, casting, rehearse
 from kroute.daemon.rehearsal.troupe import Troupe
 from kroute.model.config import Config
+from kroute.model.net import Family
 from kroute.model.node import Node
 from kroute.model.rehearsal import RehearsalReport
+from kroute.model.service import (
+    AddressKind,
+    EndpointSlice,
+    NodeEndpoints,
+    Service,
+    TrafficPolicy,
+)
 from kroute.model.state import Observed
 
 MARK = "kroute.io/route-reflector"
@@ -26,6 +35,12 @@ policies:
   rules:
   - {name: some, match: {prefixes: [{prefix: 10.244.0.0/21, ge: 24, le: 24}]}, set: {localPref: 50}, then: accept}
   - {name: zone, match: {nodeSelector: {zone: a}}, then: reject}
+"""
+OF_ONE = """
+policies:
+- name: p
+  rules:
+  - {name: one, match: {peers: [node/n03]}, then: reject}
 """
 PEERINGS = [
     "",
@@ -48,7 +63,10 @@ PEERINGS = [
     "peering: {topology: none, peers: [{name: n3, address: 192.0.2.3, asn: internal}]}",
     "peering: {topology: fullMesh, import: p}" + POLICY,
     "peering: {topology: fullMesh, export: p}" + POLICY,
+    "peering: {topology: fullMesh, import: p}" + OF_ONE,
+    "peering: {topology: fullMesh, export: p}" + OF_ONE,
 ]
+SERVICES = "services: {enabled: true, advertise: [loadBalancerIP], ranges: [198.51.100.0/24], internalPeers: true}"
 MORE = [
     "",
     "bgp: {holdTime: 9}",
@@ -62,6 +80,8 @@ MORE = [
     "fib: {enabled: false}",
     "services: {internalPeers: true, static: [{name: s, addresses: [198.51.100.53]}]}",
     "services: {internalPeers: true, static: [{name: s, addresses: [198.51.100.53], nodes: [n02, n09]}]}",
+    SERVICES,
+    SERVICES,
     "services: {static: [{name: s, addresses: [198.51.100.53], nodeSelector: {zone: a}}]}",
 ]
 
@@ -134,15 +154,44 @@ def two_settings(draw: st.DrawFn) -> tuple[Setting | None, Setting]:
     only = draw(
         st.none() | st.none() | st.lists(st.sampled_from(sorted(nodes)), min_size=1, max_size=4)
     )
-    before = _setting(first, old)
+    before, after = (
+        _setting(n, c, draw(some_services(nodes))) for n, c in ((first, old), (second, new))
+    )
     if only is not None:
         configs = dict.fromkeys(only, new)
-        return before, Setting(observed=_setting(second, old).observed, configs=configs)
-    return (before if draw(st.integers(0, 5)) else None), _setting(second, new)
+        return before, replace(after, observed=replace(after.observed, config=old), configs=configs)
+    return (before if draw(st.integers(0, 5)) else None), after
 
 
-def _setting(nodes: dict[str, Node], config: Config) -> Setting:
-    return Setting(observed=Observed(me="", config=config, nodes=nodes, listed=True))
+@st.composite
+def some_services(draw: st.DrawFn, nodes: dict[str, Node]) -> list[str]:
+    """Where the endpoints of a service are that nodes announce by themselves: on some, on most, on all."""
+    without = draw(st.sets(st.sampled_from(sorted(nodes)), max_size=3))
+    few = draw(st.booleans())
+    return sorted(without if few else nodes.keys() - without)
+
+
+def _setting(nodes: dict[str, Node], config: Config, ends: list[str]) -> Setting:
+    web = Service(
+        namespace="shop",
+        name="web",
+        addresses=((AddressKind.LOAD_BALANCER_IP, ip_address("198.51.100.10")),),
+        external_policy=TrafficPolicy.LOCAL,
+    )
+    endpoints = tuple(NodeEndpoints(name, 1, 0) for name in ends)
+    found = EndpointSlice(
+        namespace="shop", name="web-1", service="web", family=Family.IPV4, nodes=endpoints
+    )
+    return Setting(
+        observed=Observed(
+            me="",
+            config=config,
+            nodes=nodes,
+            listed=True,
+            services={web.key: web},
+            slices={found.key: found},
+        )
+    )
 
 
 def in_full(before: Setting | None, after: Setting) -> RehearsalReport:

@@ -6,10 +6,9 @@ group a few samples are *principals*: they plan their sessions with everybody an
 *extras*: each plans for itself, too, by the same code, but looks at its sessions with principals only, and what else
 happens on it is read from its own sessions with the samples of each group (:mod:`kroute.daemon.rehearsal.crowd`).
 
-That holds as long as extras pass nothing on, announce nothing that others announce as well, and nothing singles one of
-them out: a node that the configuration names, by its name, an address or a range, or that reflects, or whose addresses
-change, stands for itself. What cannot be known before the nodes have planned is looked at then, and raises
-:class:`Unsuited`.
+That holds as long as extras pass nothing on, and nothing singles one of them out: a node that the configuration names,
+by its name, an address or a range, or that reflects, or whose addresses change, stands for itself. What cannot be known
+before the nodes have planned is looked at then, and raises :class:`Unsuited`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ is the state that a cluster comes to rest in, not the way there.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -108,6 +107,8 @@ class Cluster:
         self.ends: dict[str, dict[Between, End]] = {n: f.ends for n, f in firsts.items()}
         """Each node's ends of sessions, by own and other address; of an extra, of those with principals."""
         self._hold_extras(firsts)
+        self.own = {n: first.own for n, first in firsts.items()}
+        """What each node announces of its own, to anybody."""
         self.reflectors = [name for name, first in firsts.items() if first.reflects]
         """Nodes that have clients."""
         self._relays: dict[str, Stage] = {}
@@ -226,21 +227,12 @@ class Cluster:
         """See whether the extras are what an extra must be.
 
         Raises:
-            Unsuited: some pass on what they are told, or announce to nodes what others announce as well.
+            Unsuited: some pass on what they are told.
         """
-        extras = [name for name in firsts if name not in self.casting.principals]
-        wrong = {n for n in extras if firsts[n].relays or firsts[n].reflects}
+        extras = {n: first for n, first in firsts.items() if n not in self.casting.principals}
+        wrong = {n for n, first in extras.items() if first.relays or first.reflects}
         if self.casting.groups:
-            wrong.update(n for n in extras if firsts[n].repeats)
-            told = {
-                (block.family, nlri)
-                for held in self.ends.values()
-                for voice in {e.voice for (_, other), e in held.items() if self.node_at(other)}
-                for block in voice.blocks
-                for nlri in block.nlris
-            }
-            shared = Counter(key for first in firsts.values() for key in first.own if key in told)
-            wrong.update(n for n in extras if any(shared[key] > 1 for key in firsts[n].own))
+            wrong.update(n for n, first in extras.items() if first.repeats)
         if wrong:
             raise Unsuited(wrong)
 

@@ -21,6 +21,7 @@ from kroute.model.net import Family, Nlri
 from kroute.model.node import Node
 
 Table = dict[tuple[Family, Nlri], Nexthops]
+Owned = frozenset[tuple[Family, Nlri]]
 Kernel = dict[Family, dict[Nlri, Nexthops]]
 Crowd = Mapping[PeerName, Sequence[PeerName]]
 """The peers that a session with a sample stands for, itself included; any other session stands for itself."""
@@ -32,7 +33,7 @@ class Sample:
 
     name: str
     kernel: Table
-    own: frozenset[tuple[Family, Nlri]]
+    own: Owned
     roomy: bool
     """Whether no peer of it tells so much that a few prefixes more would be beyond its limit."""
 
@@ -64,14 +65,17 @@ def sample_of(stage: Stage) -> Sample:
     )
 
 
-def common(group: Group, samples: Iterable[Sample]) -> Kernel:
-    """What all of a group install, whoever does not announce it himself.
+def common(group: Group, samples: Iterable[Sample], own: Mapping[str, Owned]) -> Kernel:
+    """What all of a group install, whoever does not announce it himself. ``own``: what each node announces.
 
     Raises:
-        Unsuited: the samples do not agree.
+        Unsuited: the samples do not agree, or some extras do not announce what all samples do.
     """
     found: Table = {}
     members = list(samples)
+    everywhere = frozenset.intersection(*(s.own for s in members)) if members else frozenset()
+    if lacking := [n for n in group.extras if not everywhere <= own.get(n, everywhere)]:
+        raise Unsuited(lacking)
     for sample in members:
         found |= {key: legs for key, legs in sample.kernel.items() if key not in sample.own}
     for sample in members:
@@ -79,8 +83,6 @@ def common(group: Group, samples: Iterable[Sample]) -> Kernel:
         others = {key: legs for key, legs in sample.kernel.items() if key not in sample.own}
         if whole != others or not sample.roomy:
             raise Unsuited(group.extras)
-    if members and frozenset.intersection(*(s.own for s in members)):
-        raise Unsuited(group.extras)
     kernel: Kernel = {f: {} for f in Family}
     for (family, nlri), legs in found.items():
         kernel[family][nlri] = legs

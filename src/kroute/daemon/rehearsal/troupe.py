@@ -56,10 +56,19 @@ class Troupe:
             zip(principals, spread(self._principal, principals), strict=True)
         )
         for group in self._groups:
-            custom = _custom(group, [played[name] for name in group.samples])
+            custom = self._custom(group, [played[name] for name in group.samples])
             self._customs |= dict.fromkeys((*group.extras, *group.samples), custom)
         self._prove(played)
         return [self._extra(n) if n in extras else played[n].report for n in wanted]
+
+    def _custom(self, group: Group, samples: Sequence[Played]) -> Custom:
+        was = [s.before for s in samples if s.before is not None]
+        will = [s.after for s in samples if s.after is not None]
+        return Custom(
+            before=common(group, was, self._before.own if self._before is not None else {}),
+            after=common(group, will, self._after.own),
+            news=frozenset(name for sample in samples for name in sample.news),
+        )
 
     def _prove(self, played: Mapping[str, Played]) -> None:
         """The proof of it: a sample that is looked at as if it were an extra must come to what it has come to."""
@@ -113,11 +122,3 @@ class Troupe:
         if self._before is None or old is None or new is None:
             return frozenset()
         return self._comparison.news(self._before, old, self._after, new)
-
-
-def _custom(group: Group, samples: Sequence[Played]) -> Custom:
-    return Custom(
-        before=common(group, [s.before for s in samples if s.before is not None]),
-        after=common(group, [s.after for s in samples if s.after is not None]),
-        news=frozenset(name for sample in samples for name in sample.news),
-    )
