@@ -39,7 +39,9 @@ def mesh(view: View, others: Iterable[Node], words: str) -> Arrangement:
         for peer in node_peers(view, other, PeerKind.MESH)
     )
     return Arrangement(
-        peers=peers, roles=view.once("mesh", lambda: dict.fromkeys(view.nodes, _MESH)), words=words
+        peers=peers,
+        roles=view.once("mesh", (), lambda: dict.fromkeys(view.nodes, _MESH)),
+        words=words,
     )
 
 

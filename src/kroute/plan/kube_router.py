@@ -37,7 +37,9 @@ def with_annotations(observed: Observed) -> Observed:
     """The observation with the annotations of nodes in force, where the configuration asks for it."""
     if not observed.config.peering.kube_router_annotations:
         return observed
-    nodes = {name: _with_ranges(node) for name, node in observed.nodes.items()}
+    nodes = observed.nodes
+    if any(n.kube_router is not None and n.kube_router.pod_cidrs for n in nodes.values()):
+        nodes = {name: _with_ranges(node) for name, node in nodes.items()}
     me = observed.nodes.get(observed.me)
     config = observed.config
     if me is not None and me.kube_router is not None:

@@ -48,13 +48,15 @@ class View:
     """The nodes with which sessions are looked at; None: all."""
     memo: dict[object, tuple[object, object]] = field(default_factory=dict)
 
-    def once(self, what: object, make: Callable[[], T]) -> T:
-        """What follows from the nodes and the configuration, whoever looks: made once for all views of one survey."""
-        key = what, id(self.config)
+    def once(self, what: object, parts: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What follows from the nodes and these parts of the configuration, whoever looks: made once for all views of
+        one survey.
+        """
+        key = what, *map(id, parts)
         known = self.memo.get(key)
         if known is None:
-            # The configuration is kept with it, so that its identity stays its own.
-            known = self.memo[key] = self.config, make()
+            # The parts are kept with it, so that their identity stays their own.
+            known = self.memo[key] = parts, make()
         return cast(T, known[1])
 
 

@@ -22,7 +22,7 @@ class Survey:
     owners: Mapping[tuple[Family, Nlri], str]
     problems: tuple[Problem, ...]
     memo: dict[object, tuple[object, object]] = field(default_factory=dict)
-    """What has been worked out of the nodes and one configuration (see :meth:`kroute.plan.sessions.View.once`)."""
+    """What has been worked out of nodes and parts of a configuration (:meth:`kroute.plan.sessions.View.once`)."""
 
 
 def survey(nodes: Mapping[str, Node]) -> Survey:

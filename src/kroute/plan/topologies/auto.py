@@ -29,8 +29,11 @@ def arrange(view: View) -> Arrangement:
     if size <= auto.threshold:
         words = f"auto: full mesh, {size} nodes are not more than {auto.threshold}"
         return mesh(view, view.nodes.values(), words)
+    parts = view.config.bgp, auto, view.config.peering.route_reflector
     reflection = view.once(
-        ("auto", id_seen_by(view)), lambda: Reflection(view.nodes, choose(view), auto.zone_label)
+        ("auto", id_seen_by(view)),
+        parts,
+        lambda: Reflection(view.nodes, choose(view), auto.zone_label),
     )
     count = len(reflection.reflectors)
     words = f"auto: {count} route reflectors, {size} nodes are more than {auto.threshold}"

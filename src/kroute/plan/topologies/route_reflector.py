@@ -18,7 +18,8 @@ from kroute.plan.sessions import View, is_dotted_quad, router_id
 
 def arrange(view: View) -> Arrangement:
     """A reflector's sessions with its clients and the other reflectors, or a client's with its reflectors."""
-    found = view.once(("by label", id_seen_by(view)), lambda: _reflection(view))
+    parts = view.config.bgp, view.config.peering.route_reflector
+    found = view.once(("by label", id_seen_by(view)), parts, lambda: _reflection(view))
     count = len(found.reflectors)
     words = f"{count} route reflector{'' if count == 1 else 's'} by label, annotation or name"
     return found.arrange(view, words)
