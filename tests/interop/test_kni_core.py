@@ -479,6 +479,23 @@ def test_leases_without_an_owner_are_released_and_those_of_another_runtime_stay(
     assert set(node.leased().values()) == {pod.name, "theirs"}
 
 
+def test_leases_of_further_networks_are_looked_at_as_well_while_pods_are_in_them(node):
+    ranges = [[{"subnet": "10.9.0.0/24"}], [{"subnet": "fd09::/64"}]]
+    ipam = {"type": "host-local", "dataDir": str(node.leases), "ranges": ranges}
+    node.plain("blue", {"type": "bridge", "bridge": "blue0", "ipam": ipam})
+    pod, core = node.pod("a"), node.core()
+    with node.node.entered():
+        core.attach(request(pod, annotations={"kni.io/multi-network": "blue"}), V.V008)
+        for address in ("10.9.0.77", "fd09::77"):
+            (node.leases / "blue" / address).write_text("nobody\r\nnet1")
+        assert gc.collect(core, dry_run=False) == []
+        done = gc.collect(core, dry_run=False, lease_age=0.0)
+    expected = [("lease/10.9.0.77", "released"), ("lease/fd09::77", "released")]
+    assert sorted((f.object, f.outcome) for f in done) == expected
+    left = {p.name for p in (node.leases / "blue").glob("*") if p.name[0] in "1f"}
+    assert left == {"10.9.0.2", "fd09::2"}
+
+
 def test_real_plugins_take_status_and_gc_where_they_speak_the_version_that_has_them(node):
     """From 1.1.0 of the specification on: scripts/interop-cni brings such plugins, Debian's do not speak it yet."""
     core, pod, deadline = node.core(), node.pod("a"), Deadline(20.0)

@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from kroute.codec.kni.cni import cache_of
+from kroute.codec.kni.cni import Json, cache_of
 from kroute.drivers.kni import marks
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
@@ -246,20 +247,29 @@ def _with_veths() -> set[str]:
         return set()
 
 
+def _networks(core: Core) -> list[Json]:
+    """Our own network and further ones that attachments are in, each once."""
+    found: dict[str, Json] = {}
+    with suppress(KniError):
+        own = core.networks.default()
+        found[own["name"]] = own
+    for attachment in list(core.store.attachments.values()):
+        for wiring in attachment.wirings:
+            found.setdefault(wiring.network["name"], dict(wiring.network))
+    return list(found.values())
+
+
 def _leases(core: Core, dry_run: bool, age: float, using: set[str]) -> Iterator[Finding]:
-    try:
-        leases = leases_of(core.networks.default())
-    except KniError:
+    if not core.clock.steady_for(age):
         return
-    if leases is None or not core.clock.steady_for(age):
-        return
-    held = leases.held(age)
-    for address in ownerless(held, using | set(core.store.attachments), _elsewhere(core)):
-        owner = held[address]
-        reason = f"container {owner} is known neither here nor to libcni"
-        garbage = Garbage(cause=Cause.LEASE, reason=reason)
-        release = partial(leases.release, address, owner, age)
-        yield _attempt(f"lease/{address}", garbage, release, dry_run)
+    for leases in filter(None, map(leases_of, _networks(core))):
+        held = leases.held(age)
+        for address in ownerless(held, using | set(core.store.attachments), _elsewhere(core)):
+            owner = held[address]
+            reason = f"container {owner} is known neither here nor to libcni"
+            garbage = Garbage(cause=Cause.LEASE, reason=reason)
+            release = partial(leases.release, address, owner, age)
+            yield _attempt(f"lease/{address}", garbage, release, dry_run)
 
 
 def _plugins(core: Core) -> None:
@@ -268,11 +278,11 @@ def _plugins(core: Core) -> None:
     for entry in map(cache_of, core.cache.entries()):
         if entry is not None:
             valid.add((str(entry["containerId"]), str(entry.get("ifName", PRIMARY))))
-    try:
-        network, deadline = core.networks.default(), Deadline(core.settings.deadline)
-        core.plugins.collect(network, sorted(valid), deadline)
-    except KniError as error:
-        log.debug("GC of the plugins: %s", error)
+    for network in _networks(core):
+        try:
+            core.plugins.collect(network, sorted(valid), Deadline(core.settings.deadline))
+        except KniError as error:
+            log.debug("GC of the plugins: %s", error)
 
 
 def _attempt(thing: str, garbage: Garbage, release: Callable[[], object], dry_run: bool) -> Finding:
