@@ -26,6 +26,7 @@ from kroute.model.kni import (
     PortMapping,
     Refusal,
 )
+from kroute.plan import kni as plan
 from support.kni import KniNode, request
 from support.netns import wait_for
 
@@ -361,6 +362,20 @@ def test_an_id_that_is_none_and_the_node_s_own_namespace_are_refused(node):
             asked = request(pod, isolation=Isolation(path=path))
             assert refused(core.attach, asked, V.V008).refusal is Refusal.INVALID
     assert core.store.attachments == {}
+
+
+def test_what_a_client_says_writes_no_lines_into_the_log_nor_into_tables(node, caplog):
+    caplog.set_level("INFO")
+    pod, core, odd = node.pod("a"), node.core(), "web\nfake \x1b[31mline"
+    with node.node.entered():
+        core.attach(request(pod, name=odd, namespace="shop"), V.V008)
+        core.detach(pod.name)
+        core.attach(request(pod, name=odd, namespace="shop"), V.V008)
+        error = refused(core.attach, request(pod, id="b", isolation=Isolation(path=odd)), V.V008)
+    (row,) = plan.pods(core.store.attachments.values(), 0.0)
+    for text in (*caplog.messages, str(error), row["pod"]):
+        assert text.isprintable()
+    assert row["pod"] == "shop/web\\nfake \\x1b[31mline"
 
 
 def test_every_acknowledged_attachment_is_there_in_the_next_life_and_can_be_detached(node):

@@ -233,8 +233,9 @@ class Attachment:
 
     @property
     def pod(self) -> str:
-        """``namespace/name`` as far as they were said; `-` where the client said neither."""
-        return f"{self.namespace}/{self.name}".strip("/") or "-"
+        """``namespace/name`` as far as they were said, for people; `-` where the client said neither."""
+        said = f"{self.namespace}/{self.name}".strip("/") or "-"
+        return said if said.isprintable() else said.encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

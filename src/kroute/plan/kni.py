@@ -331,7 +331,7 @@ def pods(attachments: Iterable[Attachment], now: float) -> Iterator[dict[str, An
         reply = pod_reply(a)
         yield {
             "id": a.id,
-            "pod": f"{a.namespace}/{a.name}" if a.name else "",
+            "pod": a.pod if a.name else "",
             "netns": a.netns,
             "phase": a.phase.value,
             "addresses": [

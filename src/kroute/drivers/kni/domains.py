@@ -115,7 +115,8 @@ class Domains:
     def _folder(self, prefix: str) -> Path:
         if not prefix:
             return self._default
-        if not prefix.startswith("/") or ".." in Path(prefix).parts:
+        plain = prefix.startswith("/") and prefix.isprintable()
+        if not plain or ".." in Path(prefix).parts:
             raise KniError(Refusal.INVALID, f"netns_path_prefix {prefix!r} is no absolute folder")
         return Path(prefix)
 

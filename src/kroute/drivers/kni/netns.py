@@ -40,10 +40,11 @@ def open_netns(path: str) -> int:
     Raises:
         KniError: there is no namespace at the path, or it is the node's own (a hostNetwork pod).
     """
-    found, own = identity(path), identity(_OWN)
+    shown = path if path.isprintable() else repr(path)  # an annotation may have brought it
+    found, own = identity(path) if path.isprintable() else None, identity(_OWN)
     if found is None or own is None or found[0] != own[0]:
         raise KniError(
-            Refusal.INVALID, f"{path} is no network namespace; is the sandbox still there?"
+            Refusal.INVALID, f"{shown} is no network namespace; is the sandbox still there?"
         )
     if found == own:
         reason = f"{path} is the node's own network namespace; nothing is attached in it"
