@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kroute.drivers.config_file import ConfigFile
+from kroute.drivers.watching import Wake
 from kroute.model.config import Config
 from kroute.model.errors import ConfigError
 
@@ -134,6 +135,17 @@ async def test_sighup_reads_the_file_again_though_it_is_unchanged(path: Path):
         await told.until(has_asn(65001))
         os.kill(os.getpid(), signal.SIGHUP)
         await told.until(has_asn(65001), count=2)
+
+
+async def test_a_sighup_that_comes_with_a_look_at_the_file_is_not_lost():
+    """Found by a busy machine: right after the start, the first look and the signal woke the reader together."""
+    wake = Wake()
+    wake.stir()
+    wake.ask()
+    wake.stir()
+    assert await wake.wait()
+    wake.stir()
+    assert not await wake.wait()
 
 
 async def test_a_configmap_that_swaps_its_symbolic_link_is_followed(tmp_path: Path):

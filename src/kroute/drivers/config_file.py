@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kroute.codec.config import MAX_SIZE, parse_config
-from kroute.drivers.watching import changes, mark_of, signature
+from kroute.drivers.watching import Wake, changes, mark_of, signature
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError, DriverError
 
@@ -22,7 +22,7 @@ class ConfigFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._seen = signature(self.path)
-        self._reload = asyncio.Event()
+        self._wake = Wake()
 
     def load(self) -> Config:
         """Read and check it; an empty one is all defaults.
@@ -34,14 +34,14 @@ class ConfigFile:
 
     def reload(self) -> None:
         """Have :meth:`watch` read it again, changed or not."""
-        self._reload.set()
+        self._wake.ask()
 
     async def watch(self, emit: Callable[[Config | ConfigError], None]) -> None:
         """Tell of each new version, or why it is refused, until cancelled; SIGHUP reads it again."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         try:
-            async for _ in changes(self.path, wake=self._reload, seen=self._seen):
+            async for _ in changes(self.path, wake=self._wake, seen=self._seen):
                 emit(await asyncio.to_thread(self._newer))
         finally:
             loop.remove_signal_handler(signal.SIGHUP)

@@ -50,26 +50,48 @@ def signature(path: Path, patterns: tuple[str, ...] = ("*",)) -> Signature:
     return tuple(found)
 
 
+class Wake:
+    """Wakes who watches a file: because it looks different, or because somebody asks to hear of it as it is."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Have it told, changed or not."""
+        self._is_asked = True
+        self._event.set()
+
+    def stir(self) -> None:
+        """Have it looked at."""
+        self._event.set()
+
+    async def wait(self) -> bool:
+        """Sleep until woken; whether somebody asked meanwhile."""
+        await self._event.wait()
+        self._event.clear()
+        asked, self._is_asked = self._is_asked, False
+        return asked
+
+
 async def changes(
     path: Path,
     patterns: tuple[str, ...] = ("*",),
-    wake: asyncio.Event | None = None,
+    wake: Wake | None = None,
     seen: Signature | None = None,
 ) -> AsyncIterator[Signature]:
-    """A signature whenever it is another one than before and has settled; also, changed or not, when woken."""
-    wake = asyncio.Event() if wake is None else wake
+    """A signature whenever it is another one than before and has settled; also, changed or not, when asked for."""
+    wake = Wake() if wake is None else wake
     looker = _Looker(path, patterns, asyncio.get_running_loop(), wake)
     looker.start()
     try:
         while True:
-            await wake.wait()
-            wake.clear()
-            changed, looker.changed = looker.changed, False
+            asked = await wake.wait()
             now = await asyncio.to_thread(signature, path, patterns)
             if now != seen:
                 seen = await _settled(path, patterns, now) if _is_recent(now) else now
                 yield seen
-            elif not changed:
+            elif asked:
                 yield now
     finally:
         looker.stopping.set()
@@ -85,12 +107,11 @@ class _Looker(threading.Thread):
         path: Path,
         patterns: tuple[str, ...],
         loop: asyncio.AbstractEventLoop,
-        wake: asyncio.Event,
+        wake: Wake,
     ) -> None:
         super().__init__(name=f"watching {path}", daemon=True)
         self._path, self._patterns = path, patterns
         self._loop, self._wake = loop, wake
-        self.changed = False
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -99,9 +120,8 @@ class _Looker(threading.Thread):
             now = signature(self._path, self._patterns)
             if now != before:
                 before = now
-                self.changed = True
                 with suppress(RuntimeError):  # the loop has ended before this thread
-                    self._loop.call_soon_threadsafe(self._wake.set)
+                    self._loop.call_soon_threadsafe(self._wake.stir)
             self.stopping.wait(INTERVAL)
 
 

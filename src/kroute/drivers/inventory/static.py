@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from kroute.codec.kubernetes import Objects, read_objects
 from kroute.drivers.inventory import Emit, TellKeys, no_keys
-from kroute.drivers.watching import Mark, Signature, changes, mark_of
+from kroute.drivers.watching import Mark, Signature, Wake, changes, mark_of
 from kroute.model.errors import Complaint, InputError
 from kroute.model.inventory import (
     Fresh,
@@ -60,11 +60,11 @@ class StaticInventoryDriver:
 
     async def watch(self, emit: Emit) -> None:
         """Tell the whole list at start and after each change, until cancelled."""
-        again = asyncio.Event()
+        again = Wake()
         async for seen in changes(self._path, PATTERNS, wake=again):
             await asyncio.to_thread(self._take, seen)
             if any(name not in self._read for name, _ in seen):
-                asyncio.get_running_loop().call_later(RETRY, again.set)
+                asyncio.get_running_loop().call_later(RETRY, again.ask)
             found = self._merged()
             emit(Problems(found.problems))
             if reason := self._nothing(seen, found.nodes):
