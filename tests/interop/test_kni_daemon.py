@@ -111,8 +111,11 @@ def test_pods_that_ask_for_it_are_announced_while_they_are_attached(site):
         ready(node)
         other.established("node/n1")
         other.has(*podcidrs, *own)
-        why = node.ask("why", target=f"{min(own)}/32")
-        assert "address of pod" in " ".join(why["story"])
+
+        def story() -> str:
+            return " ".join(node.ask("why", target=f"{min(own)}/32")["story"])
+
+        wait_for(lambda: "address of pod" in story(), what="its own pods to be known again")
     with client(node) as wire:
         wire.detach(asks.name)
         other.has(*podcidrs)

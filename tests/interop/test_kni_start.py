@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -10,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from kroute.drivers.kni.client import Refused
-from support.daemon import Site
+from support.daemon import RouteMonitor, Site
 from support.kni_daemon import client, kni_node, ready
 from support.netns import wait_for
 
@@ -38,6 +39,33 @@ def test_whoever_is_answered_by_kni_finds_its_pods_shown(site):
             with suppress(Refused), client(node) as wire:
                 answered = bool(wire.query(pod.name).ipconfigs)
         assert [row["id"] for row in node.ask("pods")] == [pod.name]
+
+
+def test_a_restart_withdraws_no_pod_s_address_and_waits_for_no_kni_that_cannot_be_had(site):
+    node, other = kni_node(site, 1, announcePods="all"), site.node(2)
+    for each in (node, other):
+        each.start()
+    ready(node)
+    pod = site.lab.namespace("pod")
+    alone = ["10.244.1.2", "fd00:10:244:1::2"]
+    announced = {"10.244.1.0/24", "fd00:10:244:1::/64", *alone}
+    with client(node) as wire:
+        wire.attach(pod.name, pod.path)
+    other.has(*announced)
+    for number in (signal.SIGKILL, signal.SIGTERM) * 3:
+        with RouteMonitor(other.where) as routes:
+            node.restart(number)
+            wait_for(lambda: node.ask("status")["waitingFor"] == [], 30.0, "the node to be in sync")
+            wait_for(lambda: other.peer("node/n1")["stale"] == 0, 30.0, "its whole table")
+            other.has(*announced)
+            assert [address for address in alone if routes.deleted(address)] == []
+    node.end()
+    with socket.socket(socket.AF_UNIX) as foreign:
+        foreign.bind(str(node.folder / "kni.sock"))
+        foreign.listen()
+        node.start()
+        other.has("10.244.1.0/24", "fd00:10:244:1::/64")
+        assert not any("KNI" in reason for reason in node.ask("status")["waitingFor"])
 
 
 def test_sigterm_while_an_earlier_life_is_cleaned_up_leaves_no_socket(site):

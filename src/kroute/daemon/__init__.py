@@ -44,7 +44,7 @@ from kroute.model.errors import ConfigError, DriverError, KrouteError
 from kroute.model.kernel import KernelState
 from kroute.model.problem import Problem, Severity
 from kroute.model.state import Observed
-from kroute.plan.observe import ConfigChanged, KernelChanged, RoutersHeard
+from kroute.plan.observe import ConfigChanged, KernelChanged, PodsAttached, RoutersHeard
 from kroute.plan.routing import Routing
 from kroute.reconcile import Reconciler
 
@@ -231,6 +231,7 @@ class Daemon:
                 if self.control.observed.reports.get("kni-start") != problem:
                     log.error("%s; KNI is not served yet, it is tried again", error)
                     self._report("kni-start", problem)
+                    self.control.post(PodsAttached(()))  # peers do not wait for it
                 await asyncio.sleep(KNI_RETRY)
         self._report("kni-start", ())
 

@@ -52,6 +52,8 @@ class Observed:
     """What health checks say, by name of the static service; one that has not been checked is not in it."""
     pods: tuple[AttachedPod, ...] = ()
     """Pods attached through KNI, sorted; none while they may not be announced."""
+    pods_told: bool = False
+    """KNI has told which pods are attached, or that it cannot."""
     kernel: KernelState | None = None
     """Links, addresses and others' routes; None until first read."""
     routers: Mapping[str, tuple[IPv6Address, ...]] = field(default_factory=dict)
@@ -116,7 +118,8 @@ class Desired:
     complete: bool = False
     """What is absent may be removed: the inventory has been listed (law 2)."""
     pending: str = ""
-    """What is not known yet of the services that this node may announce, in words: their absence means nothing yet."""
+    """What is not known yet of the services and pods that this node may announce, in words: their absence means nothing
+    yet."""
     problems: tuple[Problem, ...] = ()
 
 

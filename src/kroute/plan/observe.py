@@ -129,7 +129,7 @@ def _observe_own_node(before: Observed, event: RoutersHeard | Checked | PodsAtta
             return replace(before, checks=others if state is None else {**others, name: state})
         case PodsAttached(pods):
             in_order = sorted(pods, key=lambda pod: (pod.name, pod.asks, *map(str, pod.addresses)))
-            return replace(before, pods=tuple(in_order))
+            return replace(before, pods=tuple(in_order), pods_told=True)
         case _:
             assert_never(event)
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from kroute.model.bgp import Attributes
 from kroute.model.communities import GRACEFUL_SHUTDOWN, Communities, read_communities
+from kroute.model.config import AnnouncePods
 from kroute.model.config_services import DownAction, Services, StaticService
 from kroute.model.net import Address, Family, Prefix, family_of, order_of
 from kroute.model.node import Node
@@ -239,7 +240,11 @@ def statics(config: Services, me: Node) -> tuple[StaticService, ...]:
 
 
 def pending(observed: Observed, me: Node) -> str:
-    """What is not known yet of services: lists that were not told, checks that have not ended once. Empty if all is."""
+    """What is not known yet of services and of pods with addresses to announce: lists that were not told, checks that
+    have not ended once. Empty if all is."""
+    kni = observed.config.kni
+    if kni.enabled and kni.announce_pods is not AnnouncePods.NONE and not observed.pods_told:
+        return "KNI has not told which pods are attached"
     if observed.config.services.enabled and not observed.services_listed:
         return "services have not been listed"
     if observed.config.services.enabled and not observed.slices_listed:
@@ -250,11 +255,16 @@ def pending(observed: Observed, me: Node) -> str:
 
 
 def with_services_known(observed: Observed) -> Observed:
-    """The same, once services are listed, and if health checks that have not ended yet are good: for rehearsals."""
+    """The same, once services are listed and pods told, and if health checks that have not ended yet are good: for
+    rehearsals."""
     good = CheckState(True, "assumed")
     assumed = {service.name: good for service in observed.config.services.static}
     return replace(
-        observed, services_listed=True, slices_listed=True, checks={**assumed, **observed.checks}
+        observed,
+        services_listed=True,
+        slices_listed=True,
+        pods_told=True,
+        checks={**assumed, **observed.checks},
     )
 
 
