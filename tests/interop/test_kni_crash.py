@@ -34,6 +34,8 @@ class Site:
             ("detach", self.pod.name, ""),
             ("attach", self.stays.name, self.stays.path),
         )
+        # From here on there is a file of a former lease to be used again, and every attach has the same steps.
+        self.lives.live(("attach", self.pod.name, self.pod.path), ("detach", self.pod.name, ""))
         self.base = records(first)
         assert self.base.keys() == {self.stays.name}
 

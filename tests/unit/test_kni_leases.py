@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kroute.drivers.kni import spares as spare_files
 from kroute.drivers.kni.leases import Leases
 from kroute.model.kni import KniError, Refusal
 
@@ -101,3 +102,92 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_name(tmp_path):
         taken(Leases(tmp_path / "file" / "kroute"), "a")
     assert caught.value.refusal is Refusal.UNAVAILABLE
     assert str(tmp_path) in str(caught.value)
+
+
+# --- spare files ----------------------------------------------------------------------------------------------
+
+
+def spares(leases: Leases) -> set[str]:
+    return {path.name for path in leases.folder.glob(".spare-*")}
+
+
+def inode(leases: Leases, address: str) -> int:
+    return (leases.folder / address).stat().st_ino
+
+
+def test_the_file_of_a_lease_that_is_over_serves_the_next_one_and_is_no_lease_meanwhile(leases):
+    taken(leases, "a-long-name")
+    first = inode(leases, "10.9.0.2")
+    leases.give_back(("a-long-name", "eth0", ()))
+    leases.give_back(("a-long-name", "eth0", ()))
+    assert leases.held() == {}
+    assert [pool.used for pool in leases.pools(BOTH)] == [0, 0]
+    assert len(spares(leases)) == 1
+    assert taken(leases, "b") == ["10.9.0.3", "fd00:9::3"]
+    assert inode(leases, "10.9.0.3") == inode(leases, "fd00:9::3") == first
+    assert (leases.folder / "fd00:9::3").read_bytes() == b"b\r\neth0"
+    assert spares(leases) == set()
+
+
+def test_the_next_life_uses_spare_files_of_the_one_before(leases):
+    taken(leases, "a")
+    first = inode(leases, "10.9.0.2")
+    leases.give_back(("a", "eth0", ()))
+    taken(Leases(leases.folder), "b")
+    assert inode(leases, "10.9.0.3") == first
+
+
+def test_a_spare_file_that_became_a_lease_before_a_crash_is_not_written_again(leases):
+    taken(leases, "a")
+    (leases.folder / ".spare-10.9.0.2").hardlink_to(leases.folder / "10.9.0.2")
+    taken(Leases(leases.folder), "b")
+    assert leases.held()["10.9.0.2"] == "a"
+    assert leases.held()["10.9.0.3"] == "b"
+    assert spares(leases) == set()
+
+
+def test_what_a_lease_shares_with_another_one_is_not_spare(leases):
+    taken(leases, "a")
+    leases.give_back(("a", "eth0", ("10.9.0.2",)))
+    assert spares(leases) == set()
+    leases.give_back(("a", "eth0", ("fd00:9::2",)))
+    assert len(spares(leases)) == 1
+
+
+def test_where_the_range_is_full_the_spare_file_stays_spare(leases):
+    small = (ip_network("10.9.0.0/30"),)
+    taken(leases, "a", small)
+    taken(leases, "other", (BOTH[1],))
+    leases.give_back(("other", "eth0", ()))
+    for _ in range(3):
+        with pytest.raises(KniError):
+            taken(leases, "b", small)
+        assert len(spares(leases)) == 1
+    leases.give_back(("a", "eth0", ()))
+    assert taken(leases, "b", small) == ["10.9.0.2"]
+    assert leases.held() == {"10.9.0.2": "b"}
+
+
+def test_no_more_files_are_kept_than_a_node_has_pods(leases, monkeypatch):
+    monkeypatch.setattr(spare_files, "MOST", 2)
+    for container in "abc":
+        taken(leases, container, SMALL)
+    for container in "abc":
+        leases.give_back((container, "eth0", ()))
+    assert len(spares(leases)) == 2
+    assert leases.held() == {}
+
+
+@pytest.mark.parametrize("thing", ["symlink", "folder"])
+def test_what_is_no_file_of_ours_is_passed_over(leases, tmp_path, thing):
+    taken(leases, "a")
+    leases.give_back(("a", "eth0", ()))
+    (name,) = spares(leases)
+    (leases.folder / name).unlink()
+    if thing == "symlink":
+        (tmp_path / "victim").write_text("precious")
+        (leases.folder / name).symlink_to(tmp_path / "victim")
+    else:
+        (leases.folder / name).mkdir()
+    assert taken(leases, "b") == ["10.9.0.3", "fd00:9::3"]
+    assert thing == "folder" or (tmp_path / "victim").read_text() == "precious"

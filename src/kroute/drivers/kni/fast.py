@@ -54,6 +54,7 @@ class FastPath:
         self._mutex = threading.Lock()
         self._removal = Removal(self._talking)
         self._recipes: dict[tuple[int, bool], tuple[object, Recipe | None]] = {}
+        self._by_folder: dict[Path, Leases] = {}
         self._bridges: dict[Recipe, tuple[float, veth.LinkState]] = {}
 
     @contextmanager
@@ -108,6 +109,12 @@ class FastPath:
             known = self._recipes[key] = (wiring.network, recipe(wiring))
         return known[1]
 
+    def _leases(self, made: Recipe) -> Leases:
+        """One value for each folder: it knows which files are spare."""
+        folder = Path(made.folder or DEFAULT) / made.name
+        with self._mutex:
+            return self._by_folder.setdefault(folder, Leases(folder))
+
     def _known_bridge(self, talk: Talk, made: Recipe) -> veth.LinkState | None:
         """The bridge as it was seen a moment ago, or as it is now."""
         when, bridge = self._bridges.get(made, (0.0, None))
@@ -138,7 +145,7 @@ class FastPath:
         made = self._recipe(wiring)
         assert made is not None, "prepared"
         macs = {"host": _random_mac(), "pod": _random_mac()}
-        addresses = _leases(made).take(container, wiring.interface, made.ranges)
+        addresses = self._leases(made).take(container, wiring.interface, made.ranges)
         with self._talking() as talk:
             # Looked at anew after any failure.
             seen, bridge = self._bridges.pop(made, (0.0, None))
@@ -234,16 +241,12 @@ class FastPath:
             if refused[number] is None:
                 made = self._recipe(wiring)
                 assert made is not None, "prepared"
-                found.setdefault(_leases(made), []).append(number)
+                found.setdefault(self._leases(made), []).append(number)
         return found
 
 
 def _given(container: str, wiring: Wiring) -> Given:
     return container, wiring.interface, leased(wiring.result)
-
-
-def _leases(made: Recipe) -> Leases:
-    return Leases(Path(made.folder or DEFAULT) / made.name)
 
 
 def _random_mac() -> str:

@@ -13,11 +13,11 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
 
+from kroute.drivers.kni.spares import PREFIX, Spares
 from kroute.model.kni import KniError, Pool, Refusal
 from kroute.model.net import Address, Prefix
 
@@ -31,11 +31,12 @@ Given = tuple[str, str, tuple[str, ...]]
 """A container's id, its interface, and the addresses to release; without addresses all that it holds."""
 
 
-@dataclass(frozen=True)
 class Leases:
     """The leases of one network."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._spares = Spares()
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -72,7 +73,8 @@ class Leases:
             KniError: a range is full, or the disk cannot be written.
         """
         taken: list[Address] = []
-        with self.locked() as folder, _Owner(folder, container, interface) as owner:
+        text = _owner(container, interface)
+        with self.locked() as folder, _Owner(folder, text, self._spares) as owner:
             try:
                 for number, prefix in enumerate(ranges):
                     taken.append(self._take(folder, prefix, number, owner))
@@ -108,8 +110,9 @@ class Leases:
         with self.locked() as folder:
             for container, interface, addresses in given:
                 owner = _owner(container, interface)
-                for name in addresses or os.listdir(folder):  # noqa: PTH208 - a descriptor
-                    if _read(folder, name, len(owner) + 2).strip() == owner:
+                for name in addresses or _leases_in(folder):
+                    same = _read(folder, name, len(owner) + 2).strip() == owner
+                    if same and not self._spares.keep(folder, name):
                         _unlink(folder, name)
 
     def held(self, older_than: float = 0.0) -> dict[str, str]:
@@ -142,18 +145,28 @@ class Leases:
 
 
 class _Owner:
-    """Who takes leases: a file without a name that says so, which becomes the lease when it is linked.
+    """Who takes leases: a file that says so, which becomes a lease when it is linked under an address.
 
     A lease thus appears with its owner in it: a crash in between must not leave one that is nobody's. The leases of
-    one pod are links to one file, which costs the disk one file instead of several.
+    one pod are links to one file, which costs the disk one file instead of several: a spare one, or else one without
+    a name.
     """
 
-    def __init__(self, folder: int, container: str, interface: str) -> None:
+    def __init__(self, folder: int, text: bytes, spares: Spares) -> None:
         self._folder = folder
-        self._text = _owner(container, interface)
+        self._text = text
+        self._spares = spares
+        self._spare = ""
         self._file = -1
+        self._has_claimed = False
 
     def __enter__(self) -> Self:
+        spare = self._spares.borrow(self._folder)
+        if spare is not None:
+            self._spare, self._file = spare
+            os.pwrite(self._file, self._text, 0)
+            os.ftruncate(self._file, len(self._text))
+            return self
         flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
         try:
             self._file = os.open(".", flags, 0o644, dir_fd=self._folder)
@@ -167,6 +180,10 @@ class _Owner:
     def __exit__(self, *_: object) -> None:
         if self._file >= 0:
             os.close(self._file)
+        if self._spare and self._has_claimed:
+            _unlink(self._folder, self._spare)
+        elif self._spare:
+            self._spares.put_back(self._spare)
 
     def claim(self, name: str) -> bool:
         """Take a lease; False where somebody has it."""
@@ -175,10 +192,11 @@ class _Owner:
                 self._write(name)
                 return True
             # Python follows the link that /proc/self/fd is only where a folder is named.
-            source = f"/proc/self/fd/{self._file}"
+            source = self._spare or f"/proc/self/fd/{self._file}"
             os.link(source, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except FileExistsError:
             return False
+        self._has_claimed = True
         return True
 
     def _write(self, name: str) -> None:
@@ -241,6 +259,10 @@ def _read(folder: int, name: str, length: int) -> bytes:
         return os.read(file, length)
     finally:
         os.close(file)
+
+
+def _leases_in(folder: int) -> list[str]:
+    return [name for name in os.listdir(folder) if not name.startswith(PREFIX)]
 
 
 def _unlink(folder: int, name: str) -> None:
