@@ -71,6 +71,28 @@ class Entry(NamedTuple):
     heard: Heard
 
 
+Entries = tuple[Entry, ...] | None
+"""All that is told of a prefix, best first; None or empty: nothing."""
+
+Errand = tuple[list[bytes], bytes]
+"""Where a prefix is to be written, and the path identifier to be written before it."""
+
+
+class Tally:
+    """How often entries took the place of others; prefixes that fare alike share both."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[int, int], tuple[tuple[Entry, ...], tuple[Entry, ...], int]] = {}
+
+    def add(self, old: tuple[Entry, ...], new: tuple[Entry, ...]) -> None:
+        """Once more."""
+        key = id(old), id(new)
+        known = self.counts.get(key)
+        self.counts[key] = old, new, 1 if known is None else known[2] + 1
+
+
 class Turn:
     """What prefixes with equal rivals share while many are looked at: the search, and mostly the whole answer."""
 
@@ -117,11 +139,12 @@ class AdjRibOutPaths(AdjRibOut):
         if table is None:
             super().fill(family, some, loc)
             return
-        turn = Turn()
+        turn, tally = Turn(), Tally()
         for nlri in some:
             if nlri in loc and nlri not in table and (entries := self._wanted(family, nlri, turn)):
                 table[nlri] = entries
-                self._account(family, entries, 1)
+                tally.add((), entries)
+        self._account(family, tally)
 
     def _changes(
         self, family: Family, selected: Mapping[Nlri, Selection | None]
@@ -131,18 +154,18 @@ class AdjRibOutPaths(AdjRibOut):
         if table is None:
             yield from super()._changes(family, selected)
             return
-        turn = Turn()
+        turn, tally = Turn(), Tally()
         for nlri in selected:
             old, new = table.get(nlri, ()), self._wanted(family, nlri, turn)
             if new == old:
                 continue
-            self._account(family, old, -1)
-            self._account(family, new, 1)
+            tally.add(old, new)
             if new:
                 table[nlri] = new
             else:
                 del table[nlri]
             yield nlri, old, new
+        self._account(family, tally)
 
     def messages(
         self, family: Family, changes: Iterable[Change], peers: Set[PeerName]
@@ -153,8 +176,14 @@ class AdjRibOutPaths(AdjRibOut):
             return super().messages(family, changes, peers)
         gone: Gone = {}
         news: News = {}
+        known: dict[tuple[int, int], tuple[Entries, Entries, list[Errand]]] = {}
         for nlri, old, new in changes:
-            _compare(nlri, old, new, gone, news)
+            found = known.get((id(old), id(new)))
+            if found is None:
+                # The entries stay referred to, so that no others can have their ids.
+                found = known[id(old), id(new)] = old, new, _compare(old, new, gone, news)
+            for entries, path_id in found[2]:
+                entries.append(path_id + nlri)
         to = {source: tuple(sorted(peers - {PeerName(source)})) for source in gone}
         to |= {source: tuple(sorted(peers - {PeerName(source)})) for _, source in news}
         announcing: dict[tuple[PeerName, ...], Tell] = {}
@@ -247,26 +276,24 @@ class AdjRibOutPaths(AdjRibOut):
             if not left:
                 return
 
-    def _account(self, family: Family, entries: Iterable[Entry], change: int) -> None:
-        for _, (_, source) in entries:
-            self._sources[family, source] += change
-            self._count[family] += change
+    def _account(self, family: Family, tally: Tally) -> None:
+        for old, new, times in tally.counts.values():
+            for entries, change in ((old, -times), (new, times)):
+                for _, (_, source) in entries:
+                    self._sources[family, source] += change
+                    self._count[family] += change
 
 
-def _compare(
-    nlri: Nlri,
-    old: Iterable[Entry] | None,
-    new: Iterable[Entry] | None,
-    gone: Gone,
-    news: News,
-) -> None:
-    """Add to what is to be said how the entries of one prefix have changed."""
+def _compare(old: Entries, new: Entries, gone: Gone, news: News) -> list[Errand]:
+    """What is to be said of every prefix whose entries change like this."""
     before, now = dict(old or ()), dict(new or ())
+    errands = []
     for path_id, (_, source) in before.items():
         if path_id not in now:
-            gone.setdefault(source, []).append(path_id + nlri)
+            errands.append((gone.setdefault(source, []), path_id))
     for path_id, heard in now.items():
         if before.get(path_id) != heard:
             attributes, source = heard
             entries = news.setdefault((id(attributes), source), (attributes, []))[1]
-            entries.append(path_id + nlri)
+            errands.append((entries, path_id))
+    return errands
