@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_COLLECTION = 1.0
 """Seconds from serving to the first garbage collection: kubelets that waited for us come first."""
-_CACHE_DELAY = 0.02
+_CACHE_DELAY = 1.0
 """Seconds after which libcni's record follows an attach; those of pods that are gone by then are never written."""
 _FORCED = {
     KniLayout.AUTO: None,
