@@ -177,6 +177,10 @@ def test_a_pod_s_life_is_driven_through_any_server(foreign, socket, capsys):
         (("attach", "c1", NETNS, "--annotation", "=x"), "--annotation =x: expected KEY=VALUE"),
         (("attach", "c1", NETNS, "--port", "http"), "--port http: expected HOST:POD"),
         (("query", "c1"), "c1 has no addresses"),
+        (
+            ("attach", "c1", NETNS, "--port", "80:80", "--generation", "v0.0.5"),
+            "v0.0.5 has no port mappings",
+        ),
         (("attach", "c1", ""), "has no netns"),
         (("nodes", "--timeout", "0"), "no number of seconds"),
         (("nodes", "--timeout", "soon"), "no number of seconds"),

@@ -191,3 +191,13 @@ def test_what_is_no_file_of_ours_is_passed_over(leases, tmp_path, thing):
         (leases.folder / name).mkdir()
     assert taken(leases, "b") == ["10.9.0.3", "fd00:9::3"]
     assert thing == "folder" or (tmp_path / "victim").read_text() == "precious"
+
+
+def test_leases_of_a_former_range_take_no_room_in_the_present_one(leases):
+    former = (ip_network("10.244.1.0/29"), ip_network("fd00:10:244:1::/64"))
+    present = (ip_network("10.244.7.0/29"), ip_network("fd00:10:244:7::/126"))
+    for number in range(5):
+        leases.take(f"old{number}", "eth0", former)
+    leases.take("new", "eth0", present)
+    assert [(p.used, p.free) for p in leases.pools(former)] == [(5, 0), (5, 2**64 - 7)]
+    assert [(p.used, p.free) for p in leases.pools(present)] == [(1, 4), (1, 1)]

@@ -72,7 +72,13 @@ class KniClient:
         return self._generation
 
     def attach(self, container: str, netns: str, **more: Any) -> PodReply:
-        """Attach a pod. A kubelet throws the answer away and takes the addresses from :meth:`query`."""
+        """Attach a pod. A kubelet throws the answer away and takes the addresses from :meth:`query`.
+
+        Raises:
+            KrouteError: the server's generation has no words for what is asked.
+        """
+        if self.generation is Generation.V005 and more.get("port_mappings"):
+            raise KrouteError("AttachNetwork of v0.0.5 has no port mappings; v0.0.6 and later do")
         extradata = {"netns": netns, **more.pop("extradata", {})}
         annotations = {"netns": netns, **more.pop("annotations", {})}
         request = AttachRequest(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -135,13 +136,18 @@ class Leases:
                 path.unlink()
 
     def pools(self, ranges: tuple[Prefix, ...]) -> tuple[Pool, ...]:
-        """How full each range is."""
+        """How full each range is; leases of former ranges take no room in them."""
         names: list[str] = []
         with suppress(OSError):
             names = os.listdir(self.folder)  # noqa: PTH208 - hundreds of names, without a Path for each
-        six = sum(":" in name for name in names)
-        used = {4: sum(name.count(".") == 3 for name in names), 6: six}
-        return tuple(Pool(prefix=str(p), size=_size(p), used=used[p.version]) for p in ranges)
+        numbers = {4: _numbers(names, socket.AF_INET), 6: _numbers(names, socket.AF_INET6)}
+        found = []
+        for prefix in ranges:
+            first = int(prefix.network_address)
+            within = range(first, first + prefix.num_addresses)
+            used = sum(number in within for number in numbers[prefix.version])
+            found.append(Pool(prefix=str(prefix), size=_size(prefix), used=used))
+        return tuple(found)
 
 
 class _Owner:
@@ -243,6 +249,16 @@ class _Last:
         os.pwrite(self._file, data, 0)
         if len(data) < self._length:
             os.ftruncate(self._file, len(data))
+
+
+def _numbers(names: Iterable[str], family: socket.AddressFamily) -> list[int]:
+    """The addresses of a family among names of files."""
+    mark, found = ":" if family is socket.AF_INET6 else ".", []
+    for name in names:
+        if mark in name and name[0] != ".":
+            with suppress(OSError):
+                found.append(int.from_bytes(socket.inet_pton(family, name)))
+    return found
 
 
 def _owner(container: str, interface: str) -> bytes:
