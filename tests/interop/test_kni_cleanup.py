@@ -52,6 +52,7 @@ def test_cleanup_detaches_pods_and_removes_what_kni_made_also_after_a_crash():
             for pod in pods:
                 assert "eth0" not in pod.ip("-br link")
             assert list((node.folder / "cache" / "results").glob("*")) == []
+            assert list((node.folder / "leases").glob("*/.kroute-*")) == []
             assert list(node.folder.glob("kni.sock*")) == []
         finally:
             if made and Path(made).exists():

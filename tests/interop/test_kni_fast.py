@@ -58,7 +58,7 @@ def picture(node: KniNode, pod: Namespace) -> dict[str, Any]:
         "leases": {
             p.name: p.read_bytes() if p.name[0] != "l" else p.read_text()
             for p in sorted((node.leases / "kroute").iterdir())
-            if not p.name.startswith(".spare-")
+            if not p.name.startswith(".kroute-spare-")
         },
         "cache": {
             p.name: json.loads(p.read_bytes())["result"]

@@ -123,7 +123,7 @@ class KniNode:
         return {
             p.name: p.read_text().splitlines()[0]
             for p in sorted(folder.glob("*"))
-            if p.name != "lock" and not p.name.startswith(("last_reserved", ".spare-"))
+            if p.name != "lock" and not p.name.startswith(("last_reserved", ".kroute-spare-"))
         }
 
     def veths(self) -> list[str]:

@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_name(tmp_path):
 
 
 def spares(leases: Leases) -> set[str]:
-    return {path.name for path in leases.folder.glob(".spare-*")}
+    return {path.name for path in leases.folder.glob(".kroute-spare-*")}
 
 
 def inode(leases: Leases, address: str) -> int:
@@ -139,7 +139,7 @@ def test_the_next_life_uses_spare_files_of_the_one_before(leases):
 
 def test_a_spare_file_that_became_a_lease_before_a_crash_is_not_written_again(leases):
     taken(leases, "a")
-    (leases.folder / ".spare-10.9.0.2").hardlink_to(leases.folder / "10.9.0.2")
+    (leases.folder / ".kroute-spare-10.9.0.2").hardlink_to(leases.folder / "10.9.0.2")
     taken(Leases(leases.folder), "b")
     assert leases.held()["10.9.0.2"] == "a"
     assert leases.held()["10.9.0.3"] == "b"

@@ -12,9 +12,11 @@ from kroute.drivers.kni import marks
 from kroute.drivers.kni.core import Core, Settings
 from kroute.drivers.kni.door import take
 from kroute.drivers.kni.fast import FastPath
+from kroute.drivers.kni.leases import DEFAULT
 from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.networks import Networks
 from kroute.drivers.kni.plugins import Plugins
+from kroute.drivers.kni.spares import PREFIX
 from kroute.drivers.kni.store import FILE, Store
 from kroute.model.config import Cni, Kni
 from kroute.model.errors import DriverError
@@ -33,7 +35,7 @@ def cleanup(kni: Kni, cni: Cni, state: Path) -> Iterator[str]:
     for thing, remove in _things(kni, cni, state):
         try:
             remove()
-        except KniError as error:
+        except (KniError, OSError) as error:
             failed.append(f"{thing}: {error}")
         else:
             yield thing
@@ -59,6 +61,8 @@ def _things(kni: Kni, cni: Cni, state: Path) -> Iterator[tuple[str, Callable[[],
             yield f"network namespace {path}", partial(core.domains.discard, path)
         for name, link in sorted(_links().items()):
             yield f"link {name}", partial(marks.remove, link)
+    for spare in sorted(Path(cni.data_directory or DEFAULT).glob(f"*/{PREFIX}*")):
+        yield f"file {spare}", partial(spare.unlink, missing_ok=True)
 
 
 def _links() -> dict[str, LinkState]:

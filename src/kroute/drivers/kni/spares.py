@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from secrets import token_hex
 
-PREFIX = ".spare-"
+PREFIX = ".kroute-spare-"
 MOST = 256
 """Files kept: about as many as a node has pods."""
 
