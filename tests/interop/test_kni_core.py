@@ -593,3 +593,20 @@ def test_attachments_of_a_former_boot_are_released_and_never_answered_for(node):
     assert "former boot" in found.reason
     assert node.leased() == {}
     assert core.store.attachments == {}
+
+
+def test_libcni_s_record_that_a_crash_prevented_is_written_by_the_next_life_but_of_no_pod_that_has_gone(
+    node,
+):
+    core, results = node.core(), node.folder / "cache" / "results"
+    pods = [node.pod(name) for name in ("stays", "goes")]
+    with node.node.entered():
+        for pod in pods:
+            core.attach(request(pod), V.V008)
+        for record in results.iterdir():
+            record.unlink()
+        again = node.core(core.store)
+        again.recover()
+        again.detach(pods[1].name)
+        again.complete_cache()
+        assert [p.name for p in results.iterdir()] == [f"kroute-{pods[0].name}-eth0"]

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kroute import __version__
 from kroute.codec.config import dump_config, parse_config
 from kroute.codec.values import dump, load
-from kroute.daemon.rehearsal.stage import Block, Voice
 from kroute.model.bgp import Attributes, PeerName
 from kroute.model.config import Config
 from kroute.model.errors import KrouteError
 from kroute.model.net import Family, Nlri
 from kroute.model.state import Observed
 from kroute.plan.routing import PeerState, Routing
+
+if TYPE_CHECKING:
+    from kroute.daemon.rehearsal.stage import Voice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,9 @@ def _blocks(state: PeerState) -> Iterator[list[Any]]:
 
 
 def _voice(rows: Any) -> Voice:
+    # Only who reads an observation rehearses; a daemon that starts has no time to lose.
+    from kroute.daemon.rehearsal.stage import Block, Voice
+
     return Voice(
         tuple(
             Block(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from enum import Enum
-from math import ceil
 from typing import Any
 
 from kroute.model.kni import (
@@ -187,7 +185,8 @@ def _rate(text: str) -> int | None:
         return None
     unit = match[2] or ""
     times = 10 ** int(unit[1:]) if unit[:1] in ("e", "E") else _UNITS[unit]
-    rate = ceil(Decimal(match[1]) * times)
+    whole, _, fraction = match[1].partition(".")
+    rate = -(-int(whole + fraction) * times // 10 ** len(fraction))  # rounded up
     return rate if 10**3 <= rate <= 10**15 else None
 
 

@@ -114,9 +114,7 @@ class Core:
             netns = ns.open_netns(path)
             try:
                 self.domains.used(path, container)
-                return plan.pod_reply(
-                    self._attach(container, path, netns, request, generation, deadline)
-                )
+                return self._attach(container, path, netns, request, generation, deadline)
             finally:
                 os.close(netns)
 
@@ -128,13 +126,12 @@ class Core:
         request: AttachRequest,
         generation: Generation,
         deadline: Deadline,
-    ) -> Attachment:
+    ) -> PodReply:
         known, inode = self.store.attachments.get(container), os.fstat(netns).st_ino
         lives = known is not None and ns.lives(known.netns, known.inode)
         match plan.compare(known, path, inode, self.boot, lives=lives):
             case plan.Known.SAME:
-                assert known is not None
-                return known
+                return plan.pod_reply(known)
             case plan.Known.LEFTOVER:
                 assert known is not None
                 self._departures.release(known, deadline)
@@ -193,7 +190,7 @@ class Core:
             found.append(fast or wiring)
         return tuple(found)
 
-    def _carry_out(self, intent: Attachment, netns: int, deadline: Deadline) -> Attachment:
+    def _carry_out(self, intent: Attachment, netns: int, deadline: Deadline) -> PodReply:
         done: list[Wiring] = []
         try:
             if any(
@@ -211,9 +208,10 @@ class Core:
             self._on_change()  # it may have met a full range
             raise
         self.cache.put(attached)
-        self._log_attached(attached)
+        reply = plan.pod_reply(attached)
+        _log_attached(attached, reply)
         self._on_change()
-        return attached
+        return reply
 
     def _add(self, intent: Attachment, wiring: Wiring, netns: int, deadline: Deadline) -> Json:
         if wiring.how is How.FAST and self._fast is not None:
@@ -229,23 +227,6 @@ class Core:
             log.error(
                 "attach id=%s could not be undone and is tried again later: %s", intent.id, error
             )
-
-    def _log_attached(self, attachment: Attachment) -> None:
-        """What the demo's server printed: who got which addresses on which interface."""
-        reply = plan.pod_reply(attachment)
-        shown = " ".join(
-            f"{name}={','.join(config.ip) or config.mac or '-'}"
-            for name, config in reply.ipconfigs.items()
-        )
-        log.info(
-            "attached id=%s pod=%s netns=%s how=%s generation=%s %s",
-            attachment.id,
-            attachment.pod,
-            attachment.netns,
-            attachment.wirings[0].how.value,
-            attachment.generation.value,
-            shown,
-        )
 
     # --- detach -------------------------------------------------------------------------------------------
 
@@ -318,7 +299,18 @@ class Core:
                 self._departures.release(attachment, Deadline(GRACE))
             except KniError as error:
                 log.error("id=%s is tried again later: %s", attachment.id, error)
-        self.cache.complete(a for a in known if a.phase is Phase.ATTACHED)
+
+    def complete_cache(self) -> None:
+        """Write what libcni should know and an earlier life has not come to. Calls may be served meanwhile.
+
+        Raises:
+            KniError: a call for one of the pods does not end.
+        """
+        for attachment in list(self.store.attachments.values()):
+            if attachment.phase is Phase.ATTACHED and not self.cache.has(attachment):
+                with self.locks.held(attachment.id, GRACE):
+                    if self.store.attachments.get(attachment.id) is attachment:
+                        self.cache.put(attachment)
 
     def _rebuild(self) -> None:
         """Attachments out of libcni's cache, as far as their namespaces are alive."""
@@ -336,6 +328,23 @@ class Core:
                 self.store.put(attachment, synced=True)
         if self.store.set_aside or self.store.attachments:
             log.warning("rebuilt %d attachments from libcni's cache", len(self.store.attachments))
+
+
+def _log_attached(attachment: Attachment, reply: PodReply) -> None:
+    """What the demo's server printed: who got which addresses on which interface."""
+    shown = " ".join(
+        f"{name}={','.join(config.ip) or config.mac or '-'}"
+        for name, config in reply.ipconfigs.items()
+    )
+    log.info(
+        "attached id=%s pod=%s netns=%s how=%s generation=%s %s",
+        attachment.id,
+        attachment.pod,
+        attachment.netns,
+        attachment.wirings[0].how.value,
+        attachment.generation.value,
+        shown,
+    )
 
 
 def _container(container: str) -> str:

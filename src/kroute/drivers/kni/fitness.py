@@ -16,6 +16,8 @@ from kroute.model.kni import KniError
 
 FRESH = 10.0
 """Seconds that what plugins said of themselves is believed."""
+_FIRST = 1.0
+"""Seconds until they are asked for the first time: a daemon that starts has better things to do."""
 _PATIENCE = 10.0
 """Seconds that all of them may take."""
 
@@ -27,7 +29,7 @@ class Fitness:
         self._plugins = plugins
         self._networks = networks
         self._asking = threading.Lock()
-        self._heard = -FRESH
+        self._heard = time.monotonic() - FRESH + _FIRST
         self._speaks: Json | None = None
         """The network whose version all plugins were found to speak."""
         self._complaints: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,11 +50,9 @@ class LibcniCache:
                 with suppress(OSError):
                     self._path(attachment, wiring).unlink()
 
-    def complete(self, attachments: Iterable[Attachment]) -> None:
-        """Write what an earlier life has not come to."""
-        for attachment in attachments:
-            if not all(_is_written(self._path(attachment, w)) for w in attachment.wirings):
-                self.put(attachment)
+    def has(self, attachment: Attachment) -> bool:
+        """Whether the records of an attachment are written."""
+        return all(_is_written(self._path(attachment, w)) for w in attachment.wirings)
 
     def entries(self) -> list[bytes]:
         """All records, whoever wrote them, unread."""

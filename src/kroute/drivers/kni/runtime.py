@@ -162,6 +162,7 @@ class KniRuntime:
             return
         while True:
             try:
+                self.core.complete_cache()
                 self.collect(False)
             except Exception:
                 log.exception("garbage collection failed; it is tried again")
