@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from harness.bed import Bed, BenchError
@@ -63,66 +64,63 @@ class Passing(Watched):
         return found
 
 
-def join(shape: str, loop: Series, told: Series) -> float:
-    """A peer joins when the table is there and is told all of it: the longest stall meanwhile in ms."""
+@contextmanager
+def two_peers(kind: type[Watched], *, kernel: bool) -> Iterator[tuple[Farm, Watched]]:
+    """A daemon that is up with a peer that announces and a quiet one."""
     settle()
     with Bed() as bed:
         here, there = bed.pair([FEEDER, QUIET])
         with there.entered():
             farm = Farm(hold=HOLD)
         try:
-            subject = Passing(bed, here, kernel=False)
+            subject = kind(bed, here, kernel=kernel)
             subject.start()
             farm.run(lambda: len(farm.up) == 2, LIMIT)
-            # A session that has lasted comes back at once.
-            farm.rest(LASTING)
-            farm.leave(farm.up[QUIET])
-            farm.send(farm.up[FEEDER], table(shape, COUNT, EACH_ITS_OWN) + END_OF_RIB)
-            farm.run(lambda: QUIET in farm.up, LIMIT)
-            farm.run(lambda: farm.up[QUIET].prefixes >= COUNT, LIMIT)
-            farm.rest(LASTING)
-            subject.watched()
-            farm.leave(farm.up[QUIET])
-            farm.run(lambda: QUIET in farm.up, LIMIT, 0.005)
-            joiner, begun = farm.up[QUIET], time.monotonic()
-            farm.run(lambda: joiner.prefixes >= COUNT, LIMIT, 0.005)
-            told.values.append((joiner.last - begun) * 1e3)
-            farm.rest(1.0)
-            found = subject.watched()
+            yield farm, subject
         finally:
             farm.close()
+
+
+def join(shape: str, loop: Series, told: Series) -> float:
+    """A peer joins when the table is there and is told all of it: the longest stall meanwhile in ms."""
+    with two_peers(Passing, kernel=False) as (farm, subject):
+        # A session that has lasted comes back at once.
+        farm.rest(LASTING)
+        farm.leave(farm.up[QUIET])
+        farm.send(farm.up[FEEDER], table(shape, COUNT, EACH_ITS_OWN) + END_OF_RIB)
+        farm.run(lambda: QUIET in farm.up, LIMIT)
+        farm.run(lambda: farm.up[QUIET].prefixes >= COUNT, LIMIT)
+        farm.rest(LASTING)
+        subject.watched()
+        farm.leave(farm.up[QUIET])
+        farm.run(lambda: QUIET in farm.up, LIMIT, 0.005)
+        joiner, begun = farm.up[QUIET], time.monotonic()
+        farm.run(lambda: joiner.prefixes >= COUNT, LIMIT, 0.005)
+        told.values.append((joiner.last - begun) * 1e3)
+        farm.rest(1.0)
+        found = subject.watched()
     loop.values.append(found["own"] * 1e3)
     return found["max"] * 1e3
 
 
 def run(shape: str, loop: dict[str, Series], keepalive: Series) -> float:
     """One flood; the longest stall in ms."""
-    settle()
-    with Bed() as bed:
-        here, there = bed.pair([FEEDER, QUIET])
-        with there.entered():
-            farm = Farm(hold=HOLD)
-        try:
-            subject = Watched(bed, here, kernel=True)
-            subject.start()
-            farm.run(lambda: len(farm.up) == 2, LIMIT)
-            farm.send(farm.up[FEEDER], END_OF_RIB)
-            farm.rest(CALM)
-            subject.watched()
-            quiet, feeder = farm.up[QUIET], farm.up[FEEDER]
-            calm = _longest_gap(quiet.keepalives)
-            known = len(quiet.keepalives)
-            feeder.reset()
-            nexthops = NODES if shape == "nodes" else EACH_ITS_OWN
-            farm.send(feeder, table(shape, COUNT, nexthops) + ROUTE_REFRESH)
-            farm.run(lambda: feeder.prefixes > 0, LIMIT, 0.005)
-            farm.rest(2.5)
-            if len(farm.up) != 2:
-                raise BenchError("a session was lost")
-            gap = _longest_gap(quiet.keepalives[known - 1 :])
-            found = subject.watched()
-        finally:
-            farm.close()
+    with two_peers(Watched, kernel=True) as (farm, subject):
+        farm.send(farm.up[FEEDER], END_OF_RIB)
+        farm.rest(CALM)
+        subject.watched()
+        quiet, feeder = farm.up[QUIET], farm.up[FEEDER]
+        calm = _longest_gap(quiet.keepalives)
+        known = len(quiet.keepalives)
+        feeder.reset()
+        nexthops = NODES if shape == "nodes" else EACH_ITS_OWN
+        farm.send(feeder, table(shape, COUNT, nexthops) + ROUTE_REFRESH)
+        farm.run(lambda: feeder.prefixes > 0, LIMIT, 0.005)
+        farm.rest(2.5)
+        if len(farm.up) != 2:
+            raise BenchError("a session was lost")
+        gap = _longest_gap(quiet.keepalives[known - 1 :])
+        found = subject.watched()
     for key, seconds in found.items():
         loop.setdefault(key, Series()).values.append(seconds * 1e3)
     keepalive.values.append(max(0.0, gap - calm) * 1e3)

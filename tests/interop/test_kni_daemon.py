@@ -15,7 +15,16 @@ import pytest
 from kroute.drivers.kni.client import Refused
 from kroute.model.kni import Generation, PodReply
 from support.daemon import Kroute, Site, reaches
-from support.kni_daemon import Kubelet, client, kni_node, leases, ready, veths
+from support.kni_daemon import (
+    Kubelet,
+    client,
+    further_plugin,
+    killed_while_attaching,
+    kni_node,
+    leases,
+    ready,
+    veths,
+)
 from support.netns import Namespace, wait_for
 
 pytestmark = pytest.mark.root
@@ -252,28 +261,15 @@ def runs(pid: str) -> bool:
 
 def test_a_plugin_that_outlives_the_daemon_is_ended_before_its_work_is_undone(site):
     node = kni_node(site)
-    pid, plugin = node.folder / "pid", node.folder / "bin" / "late"
-    plugin.parent.mkdir()
-    plugin.write_text(
-        f'#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] || exit 0\necho $$ >{pid}.draft; mv {pid}.draft {pid}\n'
+    pid = node.folder / "pid"
+    script = (
+        f'[ "$CNI_COMMAND" = ADD ] || exit 0\necho $$ >{pid}.draft; mv {pid}.draft {pid}\n'
         "while :; do sleep 0.1; done\n"
     )
-    plugin.chmod(0o755)
-    folders = ["/usr/lib/cni", str(plugin.parent)]
-    node.configure({"cni": {"binDirectories": folders, "extraPlugins": [{"type": "late"}]}})
+    further_plugin(node, "late", script)
     node.start()
     ready(node)
-    pod = site.lab.namespace("pod")
-
-    def attach() -> None:
-        with suppress(Refused), client(node) as wire:
-            wire.attach(pod.name, pod.path)
-
-    caller = threading.Thread(target=attach)
-    caller.start()
-    wait_for(pid.exists, what="the plugin to run")
-    node.end(signal.SIGKILL)
-    caller.join()
+    killed_while_attaching(node, site.lab.namespace("pod"), pid)
     assert runs(pid.read_text().strip())
     node.start()
     ready(node)
@@ -370,5 +366,7 @@ def test_the_command_line_drives_a_server_as_a_kubelet_does(site):
     assert (wrong.returncode, "is not kroute's daemon" in wrong.stderr) == (3, True)
     nowhere = node.run("kni", "nodes", "--socket", str(node.folder / "none.sock"))
     assert nowhere.returncode == 3
-    said = f"kroute kni nodes: no KNI server answers at {node.folder / 'none.sock'}\n"
-    assert nowhere.stderr == said
+    said = (
+        f"kroute kni nodes: no KNI server answers at {node.folder / 'none.sock'}: does kroute run"
+    )
+    assert nowhere.stderr.startswith(said)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 import time
 from contextlib import suppress
 
@@ -12,7 +11,13 @@ import pytest
 
 from kroute.drivers.kni.client import Refused
 from support.daemon import RouteMonitor, Site
-from support.kni_daemon import client, kni_node, ready
+from support.kni_daemon import (
+    client,
+    further_plugin,
+    killed_while_attaching,
+    kni_node,
+    ready,
+)
 from support.netns import wait_for
 
 pytestmark = pytest.mark.root
@@ -71,27 +76,11 @@ def test_a_restart_withdraws_no_pod_s_address_and_waits_for_no_kni_that_cannot_b
 def test_sigterm_while_an_earlier_life_is_cleaned_up_leaves_no_socket(site):
     node = kni_node(site)
     started, go_on = node.folder / "started", node.folder / "go-on"
-    plugin = node.folder / "bin" / "slow"
-    plugin.parent.mkdir()
-    plugin.write_text(
-        f"#!/bin/sh\ntouch {started}-$CNI_COMMAND\nwhile [ ! -e {go_on} ]; do sleep 0.05; done\nexit 0\n"
-    )
-    plugin.chmod(0o755)
-    folders = ["/usr/lib/cni", str(plugin.parent)]
-    node.configure({"cni": {"binDirectories": folders, "extraPlugins": [{"type": "slow"}]}})
+    script = f"touch {started}-$CNI_COMMAND\nwhile [ ! -e {go_on} ]; do sleep 0.05; done\nexit 0\n"
+    further_plugin(node, "slow", script)
     node.start()
     ready(node)
-    pod = site.lab.namespace("pod")
-
-    def attach() -> None:
-        with suppress(Refused), client(node) as wire:
-            wire.attach(pod.name, pod.path)
-
-    caller = threading.Thread(target=attach)
-    caller.start()
-    wait_for((node.folder / "started-ADD").exists, what="the plugin to run")
-    node.end(signal.SIGKILL)
-    caller.join()
+    killed_while_attaching(node, site.lab.namespace("pod"), node.folder / "started-ADD")
     process = node.launch()
     wait_for((node.folder / "started-DEL").exists, what="the recovery to begin")
     process.send_signal(signal.SIGTERM)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -42,6 +45,30 @@ def ready(kroute: Kroute) -> None:
         return False
 
     wait_for(is_ready, 20.0, "the node's network to be ready")
+
+
+def further_plugin(kroute: Kroute, name: str, script: str) -> None:
+    """A shell script as a last plugin of the node's conflist; before the node starts."""
+    plugin = kroute.folder / "bin" / name
+    plugin.parent.mkdir()
+    plugin.write_text(f"#!/bin/sh\n{script}")
+    plugin.chmod(0o755)
+    folders = ["/usr/lib/cni", str(plugin.parent)]
+    kroute.configure({"cni": {"binDirectories": folders, "extraPlugins": [{"type": name}]}})
+
+
+def killed_while_attaching(kroute: Kroute, pod: Namespace, begun: Path) -> None:
+    """Attach, and SIGKILL the daemon as soon as that file is there, which a plugin makes."""
+
+    def attach() -> None:
+        with suppress(Refused), client(kroute) as wire:
+            wire.attach(pod.name, pod.path)
+
+    caller = threading.Thread(target=attach)
+    caller.start()
+    wait_for(begun.exists, what="the plugin to run")
+    kroute.end(signal.SIGKILL)
+    caller.join()
 
 
 def leases(kroute: Kroute) -> dict[str, str]:

@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
             return _ACTIONS[args.action](client, args)
     except Refused as refused:
         gone = refused.code is grpc.StatusCode.UNAVAILABLE and "connect" in str(refused)
-        said = f"no KNI server answers at {args.socket}" if gone else refused
+        nobody = f"no KNI server answers at {args.socket}: does kroute run, with kni.enabled? Is it another --socket?"
+        said = nobody if gone else refused
         print(f"kroute kni {args.action}: {said}", file=sys.stderr)
         return UNREACHABLE if gone else NO
 

@@ -19,8 +19,9 @@ from kroute.codec.kni import record
 from kroute.codec.kni.cni import CONTAINER_ID, Json, cache_of
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.clock import Clock
-from kroute.drivers.kni.departures import Departures, Fast
+from kroute.drivers.kni.departures import Departures
 from kroute.drivers.kni.domains import Domains
+from kroute.drivers.kni.fast import FastPath
 from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.locks import Locks
 from kroute.drivers.kni.networks import Networks
@@ -72,7 +73,7 @@ class Core:
         facts: Callable[[], NodeFacts],
         *,
         settings: Settings | None = None,
-        fast: Fast | None = None,
+        fast: FastPath | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from kroute.codec.kni.cni import Json
 from kroute.drivers.kni import netns as ns
+from kroute.drivers.kni.fast import FastPath
 from kroute.drivers.kni.libcni import LibcniCache
 from kroute.drivers.kni.plugins import Deadline, Plugins
 from kroute.drivers.kni.store import Store
 from kroute.drivers.kni.together import Together
-from kroute.model.kni import Attachment, How, KniError, Phase, Refusal, Wiring
-
-
-class Fast(Protocol):
-    """The in-process way of doing what a conflist's plugins would do."""
-
-    def prepare(self, container: str, wiring: Wiring) -> Wiring | None:
-        """The wiring as the fast path would do it; None where the plugins have to."""
-
-    def add(
-        self, container: str, path: str, netns: int, wiring: Wiring, deadline: Deadline
-    ) -> Json:
-        """As ADD of the plugins."""
-
-    def delete(self, going: Sequence[tuple[str, Wiring]], patience: float) -> list[KniError | None]:
-        """As DEL of the plugins, of many containers at once; why each could not be done, or None."""
+from kroute.model.kni import Attachment, How, KniError, Phase, Refusal
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +32,7 @@ class Departures:
     """DEL of a pod's interfaces, then its record; whoever calls holds the pod's lock."""
 
     def __init__(
-        self, store: Store, plugins: Plugins, cache: LibcniCache, fast: Fast | None, boot: str
+        self, store: Store, plugins: Plugins, cache: LibcniCache, fast: FastPath | None, boot: str
     ) -> None:
         """``boot``: the id of this boot; namespaces of another are gone."""
         self._store = store

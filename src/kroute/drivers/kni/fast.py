@@ -45,7 +45,7 @@ End = tuple[str, Wiring]
 
 
 class FastPath:
-    """Implements :class:`kroute.drivers.kni.core.Fast`."""
+    """Attaches and detaches in this process; the core asks it first, and the plugins where it says no."""
 
     def __init__(self, *, enabled: bool = True) -> None:
         """``enabled`` false: nothing new is attached; what was is still detached."""
