@@ -13,8 +13,9 @@ from kroute.drivers import bpf
 from kroute.drivers.kni import removal
 from kroute.drivers.kni.removal import Removal
 from kroute.drivers.kni.talk import Talk
+from kroute.drivers.netlink import RouteSocket
 from kroute.model.kni import KniError, Refusal
-from support.netns import Lab, Namespace
+from support.netns import Lab, Namespace, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -29,9 +30,14 @@ def talking() -> Iterator[Talk]:
 
 
 @pytest.fixture
-def node():
-    with Lab("rmv") as lab:
-        yield lab.namespace("node")
+def lab():
+    with Lab("rmv") as made:
+        yield made
+
+
+@pytest.fixture
+def node(lab):
+    return lab.namespace("node")
 
 
 @pytest.fixture
@@ -88,6 +94,54 @@ def test_interfaces_that_go_together_take_no_other_along(node, removing):
         assert removing.remove(names[:20], 20.0) == {}
     left = {"lo", *names[20:], *(f"p{name}" for name in names[20:])}
     assert links(node) == left
+
+
+def test_both_ends_have_left_their_namespaces_though_the_kernel_still_dismantles_them(
+    lab, node, removing
+):
+    pod = lab.namespace("pod")
+    names = make(node, 30)
+    for name in names:
+        node.ip(f"link set p{name} netns {pod.name} up")
+        node.ip(f"link set {name} up")
+    inside = RouteSocket(netns=pod.path)
+    with node.entered():
+        outside = RouteSocket()
+        assert (outside.has_link("v0"), inside.has_link("pv0")) == (True, True)
+        assert removing.remove(names, 20.0) == {}
+        found = [n for n in names if outside.has_link(n) or inside.has_link(f"p{n}")]
+    assert found == []
+    for each in (inside, outside):
+        each.close()
+
+
+def test_of_those_that_go_together_one_that_others_remove_first_says_nothing_of_the_rest(node):
+    asked, go_on = threading.Event(), threading.Event()
+
+    @contextmanager
+    def slowly() -> Iterator[Talk]:
+        asked.set()
+        go_on.wait(20.0)
+        with talking() as talk:
+            yield talk
+
+    slow, told = Removal(slowly), []
+    names = make(node, 4)
+
+    def one() -> None:
+        with node.entered():
+            told.append(slow.remove(names, 20.0))
+
+    caller = threading.Thread(target=one)
+    caller.start()
+    assert asked.wait(20.0)
+    node.ip("link del v2")
+    wait_for(lambda: "v2" not in slow._going, what="its event")
+    assert slow._going.keys() == {"v0", "v1", "v3"}
+    go_on.set()
+    caller.join(20.0)
+    slow.close()
+    assert (told, links(node)) == ([{}], {"lo"})
 
 
 def test_interfaces_that_different_callers_remove_at_once_all_go(node, removing):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kroute.drivers.kni import together
 from kroute.drivers.kni.together import Together
 from support.netns import wait_for
 
@@ -128,6 +129,43 @@ def test_work_that_passes_on_lets_the_next_begin_before_it_ends(bench):
     assert bench.batches == [["first"], ["second"]]
 
 
+def test_work_waits_for_who_is_on_his_way_but_not_for_ever_and_nobody_waits_who_is_alone(
+    monkeypatch,
+):
+    lulls: list[float] = []
+    bench = Bench()
+    bench.together = Together(bench.work, lull=0.25)
+
+    def come_meanwhile(seconds: float) -> None:
+        lulls.append(seconds)
+        if late:
+            count = len(bench.together._waiting)
+            bench.come(late.pop())
+            bench.wait(count + 1)
+
+    monkeypatch.setattr(together.time, "sleep", come_meanwhile)
+    late: list[str] = []
+    first(bench)
+    assert lulls == []
+    for number, name in enumerate("ab", 1):
+        bench.come(name)
+        bench.wait(number)
+    late = ["d", "c"]
+    bench.end(2)
+    assert bench.batches == [["first"], ["a", "b", "c", "d"]]
+    assert lulls == [0.25] * 3
+
+    first(bench)
+    for number, name in enumerate("ab", 1):
+        bench.come(name)
+        bench.wait(number)
+    late = [f"late {number}" for number in range(100)]
+    bench.go_on.release()
+    wait_for(lambda: len(bench.batches) == 4, what="work in spite of those who keep coming")
+    assert len(lulls) == 3 + together._LULLS
+    bench.end(1)
+
+
 def test_in_a_storm_with_impatient_callers_everything_that_was_answered_was_done_once():
     done: Counter[int] = Counter()
 
@@ -137,13 +175,13 @@ def test_in_a_storm_with_impatient_callers_everything_that_was_answered_was_done
         with mutex:
             done.update(batch)
 
-    mutex, together, answered = threading.Lock(), Together(work), set()
+    mutex, gate, answered = threading.Lock(), Together(work), set()
 
     def call(caller: int) -> None:
         chance = random.Random(caller)
         for number in range(200):
             item = caller * 1000 + number
-            if together.do(item, chance.choice((0.0, 0.0001, LONG))):
+            if gate.do(item, chance.choice((0.0, 0.0001, LONG))):
                 answered.add(item)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(16)]
@@ -154,4 +192,4 @@ def test_in_a_storm_with_impatient_callers_everything_that_was_answered_was_done
     assert not any(thread.is_alive() for thread in threads)
     assert set(done.values()) == {1}
     assert answered <= done.keys()
-    assert together.do(-1, LONG), "nobody has kept the turn"
+    assert gate.do(-1, LONG), "nobody has kept the turn"

@@ -7,6 +7,7 @@ form, and adds nothing to a socket whose messages are templates (ADR 6).
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 from array import array
@@ -34,6 +35,7 @@ from kroute.model.errors import DriverError, Unsupported
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 1, 11, 12
+_SIOCGIFINDEX = 0x8933
 _SO_ATTACH_FILTER, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 26, 32, 33
 _BUFFER = 8 << 20
 """Octets asked for: 8 MiB hold the errors of thousands of messages, or 20,000 events."""
@@ -107,6 +109,23 @@ class RouteSocket:
     def join(self, group: int) -> None:
         """Subscribe to a multicast group by number (RTNLGRP_*), also beyond 31."""
         self._set(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+
+    def has_link(self, name: str) -> bool:
+        """Whether the socket's namespace has a link of this name (SIOCGIFINDEX, netdevice(7)).
+
+        Unlike requests it does not wait for the kernel's lock (RTNL), which is held until all links that one message
+        removes have been dismantled.
+
+        Raises:
+            DriverError: the socket is broken.
+        """
+        try:
+            fcntl.ioctl(self._socket, _SIOCGIFINDEX, pack("16sI20x", name.encode(), 0))
+        except OSError as cause:
+            if cause.errno == errno.ENODEV:
+                return False
+            raise DriverError(f"netlink: {cause}") from cause
+        return True
 
     def filter(self, program: Sequence[bpf.Step | str]) -> None:
         """Let the kernel drop events before they fill the buffer."""

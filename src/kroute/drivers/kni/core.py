@@ -266,7 +266,6 @@ class Core:
             if known is None or not wanted(known):
                 return False
             self._departures.release(known, deadline)
-        log.info("detached id=%s pod=%s", container, known.pod)
         self._on_change()
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,11 @@ from kroute.drivers.kni.plugins import Deadline, Plugins
 from kroute.drivers.kni.store import Store
 from kroute.drivers.kni.together import Together
 from kroute.model.kni import Attachment, How, KniError, Phase, Refusal
+
+log = logging.getLogger(__name__)
+
+_LULL = 0.0005
+"""Seconds. A removal costs the kernel 2 ms whether one pod goes or thirty; calls come 0.1 ms after each other."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +46,7 @@ class Departures:
         self._cache = cache
         self._fast = fast
         self._boot = boot
-        self._together = Together(self._leave)
+        self._together = Together(self._leave, lull=_LULL)
 
     def release(self, attachment: Attachment, deadline: Deadline, *, anyway: bool = False) -> None:
         """DEL of every interface, the last first, then forget the record; ``anyway``: also if the disk is full.
@@ -69,6 +75,10 @@ class Departures:
             self._store.remove(*(leaving.attachment.id for leaving in gone))
         except KniError as error:
             _all_refused(gone, error)
+            return
+        for leaving in gone:  # before the callers are woken: here it takes nobody the interpreter
+            if leaving.attachment.phase is not Phase.ATTACHING:
+                log.info("detached id=%s pod=%s", leaving.attachment.id, leaving.attachment.pod)
 
     def _note_intent(self, batch: list[_Leaving]) -> None:
         records = [replace(each.attachment, phase=Phase.DETACHING) for each in batch]

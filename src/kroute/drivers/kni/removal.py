@@ -1,8 +1,11 @@
 """Removing interfaces, several by one message, without waiting longer than they are there.
 
-A veth is out of both namespaces within a millisecond; then the kernel's answer waits 20 ms for RCU before it frees the
-memory (netdev_run_todo in net/core/dev.c). Its event RTM_DELLINK says when the interface has gone, and that is when
-:meth:`Removal.remove` returns. An answer that comes first counts as well: nothing depends on the events.
+The kernel closes all links of one message and takes them out of their namespaces, before it dismantles one after
+another: 0.3 ms each (unregister_netdevice_many_notify in net/core/dev.c). Then its answer waits 20 ms for RCU before it
+frees the memory. The first event RTM_DELLINK says that the dismantling has begun, so we look who is still there: who is
+not has gone, and that is when :meth:`Removal.remove` returns. Whoever wants to make a link of that name or with that
+address waits for the kernel's lock until the rest is done. An answer that comes first counts as well: nothing depends
+on the events.
 """
 
 from __future__ import annotations
@@ -110,12 +113,15 @@ class Removal:
             for name in [*batch.left]:
                 self._end(name, batch, error)
 
-    def _heard(self, name: str) -> None:
-        """An interface has gone, ours or another's."""
+    def _heard(self, name: str, is_there: Callable[[str], bool]) -> None:
+        """An interface has gone, ours or another's, and perhaps others by the same message."""
         with self._mutex:
             batch = self._going.get(name)
-            if batch is not None:
-                self._end(name, batch, None)
+            if batch is None:
+                return
+            self._end(name, batch, None)
+            for other in [other for other in batch.left if not is_there(other)]:
+                self._end(other, batch, None)
 
     def _end(self, name: str, batch: _Batch, error: KniError | None) -> None:
         """One has gone, or cannot; the mutex is held."""
@@ -147,7 +153,8 @@ def _late(name: str) -> KniError:
 class _Ear:
     """A thread that hears which interfaces go. Where events are lost, the kernel's answers come in their place."""
 
-    def __init__(self, heard: Callable[[str], None]) -> None:
+    def __init__(self, heard: Callable[[str, Callable[[str], bool]], None]) -> None:
+        """``heard`` is told the name of one that goes, and how to ask whether others are there."""
         self._heard = heard
         self._socket = RouteSocket(groups=GROUP_LINK, buffer=_BUFFER)
         self._socket.filter(_DROP_ALL_BUT_GONE)
@@ -170,7 +177,7 @@ class _Ear:
             try:
                 while (datagram := self._socket.receive()) is not None:
                     for message in messages(datagram):
-                        self._heard(veth.link_of(message.body).name)
+                        self._heard(veth.link_of(message.body).name, self._socket.has_link)
             except (Overrun, MalformedMessage):
                 continue
             except DriverError:

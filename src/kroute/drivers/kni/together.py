@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_LULLS = 16
+"""Most times that a lull is waited for: others may come for ever."""
 
 
 class Together(Generic[T]):
@@ -15,12 +19,16 @@ class Together(Generic[T]):
     A thread is woken once: when its own item is done, or when it is its turn to work.
     """
 
-    def __init__(self, work: Callable[[list[T], Callable[[], None]], None]) -> None:
+    def __init__(
+        self, work: Callable[[list[T], Callable[[], None]], None], *, lull: float = 0.0
+    ) -> None:
         """``work`` is given items in the order in which they came, by one thread at a time.
 
-        It may call its second argument once others may begin, while it ends its own.
+        It may call its second argument once others may begin, while it ends its own. ``lull``: where several wait, work
+        begins once nobody has come for so many seconds; worth it where a piece of work costs much and an item little.
         """
         self._work = work
+        self._lull = lull
         self._mutex = threading.Lock()
         self._waiting: list[_Place[T]] = []
         self._at_work = False
@@ -55,6 +63,7 @@ class Together(Generic[T]):
             return True
 
     def _lead(self) -> None:
+        self._gather()
         with self._mutex:
             batch, self._waiting = self._waiting, []
         has_passed = False
@@ -75,6 +84,15 @@ class Together(Generic[T]):
         for place in batch:
             place.leads, place.failure = False, failure
             place.woken.release()
+
+    def _gather(self) -> None:
+        """Let come who is on his way; who is alone waits for nobody."""
+        seen = 1
+        for _ in range(_LULLS if self._lull else 0):
+            if len(self._waiting) <= seen:
+                return
+            seen = len(self._waiting)
+            time.sleep(self._lull)
 
     def _pass_on(self) -> None:
         """Who waits longest works next; the mutex is held."""
