@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +12,9 @@ from kroute.model.errors import KrouteError
 
 DEFAULT_SOCKET = "/run/kroute/kroute.sock"
 TIMEOUT = 15.0
+
+_NO_ANSWER = (ValueError, TypeError, KeyError)
+"""What reading raises that the daemon would never write."""
 
 
 class Unreachable(KrouteError):
@@ -56,22 +58,24 @@ def _request(path: str, method: str, target: str, body: bytes | None = None) -> 
         connection.request(method, target, body)
         response = connection.getresponse()
         found = response.read()
-    except (OSError, http.client.HTTPException) as error:
+        answer: Any = json.loads(found)
+        refused = str(answer["error"]) if response.status >= 400 else ""
+    except (OSError, http.client.HTTPException, *_NO_ANSWER) as error:
         raise Unreachable(_explain(path, error)) from error
     finally:
         connection.close()
-    answer: Any = json.loads(found) if found else None
-    if response.status >= 400:
-        said = answer.get("error") if isinstance(answer, dict) else None
-        raise KrouteError(said or found.decode(errors="replace"))
+    if refused:
+        raise KrouteError(refused)
     return answer
 
 
 def _explain(path: str, error: Exception) -> str:
-    if not Path(path).exists():
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return f"no daemon: {path} is not there. Is `kroute run` running on this node?"
     if isinstance(error, PermissionError):
         return f"{path}: only root may ask the daemon"
-    if isinstance(error, http.client.HTTPException):
-        return f"{path}: whoever answers there is not kroute's daemon"
-    return f"{path}: the daemon does not answer: {error}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"no daemon: nobody serves {path}. Is `kroute run` running on this node?"
+    if isinstance(error, OSError):
+        return f"{path}: the daemon does not answer: {error}"
+    return f"{path}: whoever answers there is not kroute's daemon"
