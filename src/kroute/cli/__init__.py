@@ -7,6 +7,8 @@ Exit codes: 0 ok, 1 the answer is "no", 2 usage, 3 the daemon cannot be reached.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +31,9 @@ COMMANDS = (
 
 OK, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What the place may lack that standard output is redirected to."""
+
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of some commands; all of them for help."""
@@ -47,7 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     wanted = arguments[0].replace("-", "_") if arguments else ""
     parser = build_parser((wanted,) if wanted in COMMANDS else COMMANDS)
-    args = parser.parse_args(arguments)
+    code = OK
+    try:
+        try:
+            code = _perform(parser.parse_args(arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        _write_no_more()
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _write_no_more()
+        print(f"kroute {arguments[0]}: the output: {error.strerror}", file=sys.stderr)
+        code = NO
+    return code
+
+
+def _perform(args: argparse.Namespace) -> int:
     try:
         return int(args.handler(args))
     except KrouteError as error:
@@ -55,7 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NO
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough.
-        sys.stderr.close()
-        return OK
+
+
+def _write_no_more() -> None:
+    """Let what is still buffered go nowhere: Python would try to write it once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
