@@ -159,6 +159,7 @@ def test_cleanup_removes_all_that_is_ours_and_nothing_else(pair: Pair) -> None:
     assert node.kernel() == OTHER
 
     node.end()
+    (node.folder / "state" / "trial.json").write_text("{}")  # killed while it was on trial
     node.configure(
         {"fib": {"protocol": 222}}
     )  # an upgrade that never ran: the old mark is remembered
@@ -169,6 +170,7 @@ def test_cleanup_removes_all_that_is_ours_and_nothing_else(pair: Pair) -> None:
     assert node.kernel() == node.kernel(222) == {}
     assert not conflist.exists()
     assert not (node.folder / "run").exists()
+    assert not (node.folder / "state").exists()
     assert foreign.exists()
     assert kernel_routes(node.where, "static") == {"198.51.100.0/24": {"192.0.2.2"}}
     assert kernel_routes(node.where, "17") == {"2001:db8:100::/48": {"2001:db8::2"}}

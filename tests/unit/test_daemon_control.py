@@ -227,6 +227,8 @@ def test_what_is_read_at_start_only_is_called_so_until_it_is_changed_back(desk: 
     assert "restart the daemon" in desk.problems()["config fib"]
     desk.happens(ConfigChanged(Config(fib=Fib(metric=600))))
     assert "config fib" in desk.problems(), "still not in force"
+    desk.happens(ConfigChanged(Config(node_name="n9")))
+    assert desk.problems().keys() == {"config nodeName"}, "as the file writes it"
     desk.happens(ConfigChanged(Config()))
     assert desk.problems() == {}
 

@@ -240,9 +240,11 @@ def test_a_wrong_candidate_is_refused_with_all_its_errors_before_anything_happen
     assert not (folder / "state").exists()
 
 
-def test_what_is_read_at_start_only_cannot_be_tried(life: Life) -> None:
-    with pytest.raises(ConfigError, match="fib: is read at start only"):
-        life.begins("fib: {metric: 7}")
+@pytest.mark.parametrize("text", ["fib: {metric: 7}", "nodeName: n9"])
+def test_what_is_read_at_start_only_cannot_be_tried(life: Life, text: str) -> None:
+    key = text.partition(":")[0]
+    with pytest.raises(ConfigError, match=f"{key}: is read at start only"):
+        life.begins(text)
 
 
 def test_there_is_one_trial_at_a_time_and_nothing_else_to_confirm(life: Life) -> None:

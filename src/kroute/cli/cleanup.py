@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from kroute.model.config import Config
 
 
+DEFAULT_FILE = "/etc/kroute/kroute.yaml"
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "cleanup", help="remove all that bears kroute's mark, and print it"
     )
-    parser.add_argument("--config", default="/etc/kroute/kroute.yaml", metavar="FILE")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"the daemon's configuration ({DEFAULT_FILE}; all defaults where that is not there)",
+    )
     parser.add_argument("--force", action="store_true", help="also while the daemon runs")
     parser.add_argument(
         "--kube-router",
@@ -34,11 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Remove KNI's pods, routes, conflist, leases, bridge and state; what bears another mark is not touched."""
-    from kroute.codec.config import parse_config
-    from kroute.daemon.cleanup import clean
+    from kroute.daemon import cleanup
 
-    path = Path(args.config)
-    config = parse_config(path.read_text() if path.exists() else "", source=str(path))
+    config = _config(args.config)
     if args.kube_router:
         return _kube_router(config, remove=args.yes)
     socket = Path(config.paths.run) / "kroute.sock"
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return USAGE
-    removed, failed = clean(config)
+    removed, failed = cleanup.clean(config)
     for line in removed:
         print(line)
     print(f"{len(removed)} things removed")
@@ -57,6 +62,20 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         raise DriverError(f"{len(failed)} things could not be removed")
     return OK
+
+
+def _config(named: str | None) -> Config:
+    """What the daemon ran with. Only a file that nobody named may be gone already.
+
+    Raises:
+        ConfigError: it cannot be read, or is wrong.
+    """
+    from kroute.drivers.config_file import ConfigFile
+    from kroute.model.config import Config
+
+    if named is None and not Path(DEFAULT_FILE).exists():
+        return Config()
+    return ConfigFile(named or DEFAULT_FILE).load()
 
 
 def _kube_router(config: Config, *, remove: bool) -> int:

@@ -15,7 +15,7 @@ from kroute.drivers.kube_router import Leftover
 from kroute.model.config import Config
 from kroute.model.errors import DriverError
 
-OWN_FILES: Final = ("marks.json", "marks.draft", "kroute.sock", "kni.*", "attachments.*")
+OWN_FILES: Final = ("marks.*", "trial.*", "kroute.sock", "kni.*", "attachments.*")
 """Names of what the daemon keeps in its folders."""
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
+from kroute.codec.config.decode import camel
 from kroute.codec.frames import SessionParameters
 from kroute.daemon.keyring import Keyring, option_of, place_of
 from kroute.daemon.road import Road
@@ -282,7 +283,7 @@ class Control:
             tuple(
                 Problem(
                     object="config",
-                    field=part,
+                    field=camel(part),
                     reason="changed, but is read at start only; restart the daemon to put it in force",
                 )
                 for part in changed

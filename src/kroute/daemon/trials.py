@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from kroute.codec.config import parse_config
+from kroute.codec.config.decode import camel
 from kroute.codec.trial import Wish, pack, unpack
 from kroute.daemon.control import RESTART_ONLY
 from kroute.drivers.config_file import ConfigFile
@@ -127,7 +128,7 @@ class Trials:
         fixed = [p for p in RESTART_ONLY if getattr(candidate, p) != getattr(before, p)]
         if fixed:
             reason = "is read at start only: no trial can put it in force"
-            raise ConfigError(wish.source, [Complaint(part, reason) for part in fixed])
+            raise ConfigError(wish.source, [Complaint(camel(part), reason) for part in fixed])
         replaces = digest(await self._on_disk(self._file.text))
         now, counts = self._clock(), host.counts()
         trial = Trial(
