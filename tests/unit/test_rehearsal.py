@@ -211,7 +211,8 @@ def files(tmp_path: Path) -> dict[str, str]:
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    return {name: str(tmp_path / name) for name in texts}
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    return {name: str(tmp_path / name) for name in (*texts, "binary")}
 
 
 def test_exit_codes_tell_nothing_something_and_danger(files: dict[str, str]) -> None:
@@ -226,9 +227,15 @@ def test_exit_codes_tell_nothing_something_and_danger(files: dict[str, str]) -> 
     [
         (["--objects", "nodes", "--config", "bad"], "nonsense"),
         (["--objects", "none", "--config", "old"], "names no node"),
-        (["--objects", "/nowhere", "--config", "old"], "No such file"),
+        (["--objects", "/nowhere", "--config", "old"], "/nowhere: No such file"),
+        (["--objects", "binary", "--config", "old"], "binary: is no text"),
         (["--from-config", "old", "--config", "new"], "--objects: is needed"),
         (["--objects", "nodes", "--config", "old", "--node", "n9"], "no node is called n9"),
+        (
+            ["--objects", "nodes", "--config", "new", "--from-config", "old", "--only-on", "n9"],
+            "no node is called n9",
+        ),
+        (["--objects", "nodes", "--config", "new", "--only-on", "n01"], "--from-config: is needed"),
         ([], "--config: is needed"),
     ],
 )

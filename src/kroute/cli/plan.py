@@ -74,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         before, after, nodes = (_offline if _is_offline(args) else _live)(args)
-        unknown = [n for n in nodes or () if n not in _names(before, after)]
+        named = (*(nodes or ()), *args.only_on)
+        unknown = [n for n in named if n not in _names(before, after)]
         if unknown:
             return _refuse(f"no node is called {unknown[0]}")
     except Unreachable as error:
         print(f"kroute plan: {error}", file=sys.stderr)
         return UNREACHABLE
-    except (KrouteError, OSError, UnicodeDecodeError) as error:
+    except KrouteError as error:
         return _refuse(str(error))
     # Millions of objects that all live to the end: to walk over them again and again is half of the time.
     gc.disable()
@@ -124,18 +125,25 @@ def _offline(args: argparse.Namespace) -> Compared:
     if not objects:
         raise InputError("--objects", [Complaint("", "is needed beside --from-config")])
     known = bool(args.from_config or args.from_objects)
+    if args.only_on and not known:
+        raise InputError("--from-config", [Complaint("", "is needed beside --only-on")])
     new = _config(args.config or args.from_config)
     old = _config(args.from_config or args.config)
     after = setting_of(new, *_read(objects))
     before = setting_of(old, *_read(args.from_objects or objects)) if known else None
-    if args.only_on and before is not None:
+    if args.only_on:
         configs = dict.fromkeys(args.only_on, new)
         after = replace(after, observed=replace(after.observed, config=old), configs=configs)
     return before, after, args.node
 
 
 def _read(path: str) -> tuple[str, str]:
-    return Path(path).read_text(encoding="utf-8"), path
+    try:
+        return Path(path).read_text(encoding="utf-8"), path
+    except UnicodeDecodeError as error:
+        raise InputError(path, [Complaint("", f"is no text: {error}")]) from error
+    except OSError as error:
+        raise InputError(path, [Complaint("", str(error.strerror))]) from error
 
 
 def _config(path: str | None) -> Config:
