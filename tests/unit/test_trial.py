@@ -240,6 +240,12 @@ def test_a_wrong_candidate_is_refused_with_all_its_errors_before_anything_happen
     assert not (folder / "state").exists()
 
 
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_an_empty_candidate_is_refused_as_the_watched_file_would_be(life: Life, text: str) -> None:
+    with pytest.raises(ConfigError, match="is empty; write {} for all defaults"):
+        life.begins(text)
+
+
 @pytest.mark.parametrize("text", ["fib: {metric: 7}", "nodeName: n9"])
 def test_what_is_read_at_start_only_cannot_be_tried(life: Life, text: str) -> None:
     key = text.partition(":")[0]

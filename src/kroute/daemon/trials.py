@@ -23,7 +23,7 @@ from kroute.codec.config import parse_config
 from kroute.codec.config.decode import camel
 from kroute.codec.trial import Wish, pack, unpack
 from kroute.daemon.control import RESTART_ONLY
-from kroute.drivers.config_file import ConfigFile
+from kroute.drivers.config_file import EMPTY, ConfigFile
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError, DriverError, KrouteError
 from kroute.model.problem import Problem
@@ -123,6 +123,8 @@ class Trials:
             await self._begin(wish, host)
 
     async def _begin(self, wish: Wish, host: Host) -> None:
+        if not wish.text.strip():
+            raise ConfigError(wish.source, [Complaint("", EMPTY)])
         candidate = await self._on_disk(lambda: parse_config(wish.text, wish.source))
         before = host.config_in_force()
         fixed = [p for p in RESTART_ONLY if getattr(candidate, p) != getattr(before, p)]

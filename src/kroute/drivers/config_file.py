@@ -16,6 +16,10 @@ from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError, DriverError
 
 
+EMPTY = "is empty; write {} for all defaults"
+"""Why a version is refused that an accident may have emptied."""
+
+
 class ConfigFile:
     """One configuration file, and its newer versions."""
 
@@ -51,7 +55,7 @@ class ConfigFile:
         try:
             text = self.text()
             if not text.strip():
-                raise self._error("is empty; write {} for all defaults")
+                raise self._error(EMPTY)
             return parse_config(text, str(self.path))
         except ConfigError as error:
             return error
