@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kroute.cli import OK, USAGE, main, show
+from kroute.codec.show import MOST_ROWS
 
 ROW = {"prefix": "10.1.0.0/16", "from": "peer/tor", "attributes": {"origin": "igp"}}
 ASKED = [
@@ -18,7 +19,7 @@ ASKED = [
     ),
     ("routes --rejected", "routes", {"rejected": "1"}),
     ("config --effective -o json", "config", {"effective": "1"}),
-    ("peers --rejected --effective", "peers", {}),
+    ("services --all", "services", {"all": "1"}),
 ]
 
 
@@ -55,3 +56,38 @@ def test_a_full_page_says_how_to_go_on(
     out, err = capsys.readouterr()
     assert "10.1.0.0/16" in out
     assert "--after 10.1.0.0/16" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("peers --rejected", "--rejected is for routes and rib"),
+        ("routes --limit 5", "--limit is for rib"),
+        ("fib --after 10.0.0.0/8", "--after is for rib"),
+        ("nodes --all", "--all is for services"),
+        ("status --effective", "--effective is for config"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["show", *line.split()]) == USAGE
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["0", "-4", str(MOST_ROWS + 1), "many"])
+def test_a_page_that_the_daemon_would_cut_otherwise_is_refused(
+    limit: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "rib", "in", "tor", f"--limit={limit}"])
+    assert ended.value.code == USAGE
+    assert f"a number from 1 to {MOST_ROWS}" in capsys.readouterr().err
+
+
+def test_a_name_is_not_called_for_where_only_the_thing_is_missing(
+    capsys: pytest.CaptureFixture[str],
+):
+    with pytest.raises(SystemExit):
+        main(["show"])
+    assert capsys.readouterr().err.endswith("are required: what\n")

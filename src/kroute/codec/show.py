@@ -11,6 +11,9 @@ import yaml
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]
 
+MOST_ROWS: Final = 100_000
+"""Entries of a peer's table in one answer at most."""
+
 
 def text(value: Any) -> str:
     """A value as a table cell: nothing is a dash, a list is joined, a truth is a word."""

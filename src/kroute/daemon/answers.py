@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kroute import __version__
 from kroute.codec.bgp.text import render
 from kroute.codec.config import plain
+from kroute.codec.show import MOST_ROWS
 from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
 from kroute.model.bgp import PeerName
@@ -43,9 +44,6 @@ KERNEL_PATIENCE = 10.0
 
 LONGEST_SILENCE = 30.0
 """Seconds without a turn of the event loop after which the daemon is not healthy."""
-
-MOST_ENTRIES = 100_000
-"""Entries of a table in one answer at most."""
 
 READINGS = 5
 """Attempts at an answer while the tables move under the reader."""
@@ -263,7 +261,7 @@ class Desk:
         state = tables.find_peer(routing, query.get("peer", ""))
         after = ip_network(query["after"]) if query.get("after") else None
         limit = int(query.get("limit", "1000"))
-        page = tables.Page(after, min(max(limit, 1), MOST_ENTRIES), "rejected" in query)
+        page = tables.Page(after, min(max(limit, 1), MOST_ROWS), "rejected" in query)
         found = tables.rib_out(routing, state, page) if outward else tables.rib_in(state, page)
         return [_entry(entry) for entry in found]
 

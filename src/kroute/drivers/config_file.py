@@ -15,7 +15,6 @@ from kroute.drivers.watching import Wake, changes, mark_of, signature
 from kroute.model.config import Config
 from kroute.model.errors import Complaint, ConfigError, DriverError
 
-
 EMPTY = "is empty; write {} for all defaults"
 """Why a version is refused that an accident may have emptied."""
 
