@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from kroute.codec.rtnetlink_lookup import lookup_request
 from kroute.codec.rtnetlink_route import RouteEncoder, decode_route
 from kroute.model.fib import Nexthop, Nexthops, ecmp
 from kroute.model.net import Family, nlri_of
@@ -121,3 +122,19 @@ def test_a_route_over_a_nexthop_object_is_encoded_as_pyroute2_does() -> None:
     way = [["RTA_NH_ID", 0x4B520001]]
     assert ours == _by_pyroute2("10.1.2.0/24", REPLACE, 254, 201, way, 1)
     assert decode_route(ours[16:])[2].nhid == 0x4B520001
+
+
+@pytest.mark.parametrize(("address", "flags"), [("10.1.2.3", 0x3000), ("2001:db8::1", 0x2000)])
+def test_a_lookup_is_encoded_as_pyroute2_does(address: str, flags: int) -> None:
+    packed = ip_address(address).packed
+    family = Family.IPV4 if len(packed) == 4 else Family.IPV6
+    route = rtmsg()
+    route["family"], route["dst_len"], route["flags"] = (
+        2 if len(packed) == 4 else 10,
+        8 * len(packed),
+        flags,
+    )
+    route["attrs"] = [["RTA_DST", address]]
+    route["header"] |= {"type": 26, "flags": 1, "sequence_number": 1, "pid": 0}
+    route.encode()
+    assert lookup_request(family, packed) == bytes(route.data)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kroute.codec.rtnetlink import MalformedMessage, Message, attribute, error_of, message, messages
 from kroute.codec.rtnetlink_dump import RouteDump
 from kroute.codec.rtnetlink_link import address_of, link_of
+from kroute.codec.rtnetlink_lookup import lookup_answer
 from kroute.codec.rtnetlink_nexthop import nexthop_of
 from kroute.codec.rtnetlink_route import (
     RouteEncoder,
@@ -67,7 +68,11 @@ def test_any_body_under_any_type_is_a_value_or_malformed(
 def test_any_datagram_is_messages_or_malformed(raw: bytes | list[tuple[int, bytes]]) -> None:
     if isinstance(raw, list):
         raw = b"".join(message(kind, 0, body) + bytes(-len(body) & 3) for kind, body in raw)
-    for parse in (lambda: list(messages(raw)), lambda: RouteDump(Family.IPV4).feed(raw)):
+    for parse in (
+        lambda: list(messages(raw)),
+        lambda: RouteDump(Family.IPV4).feed(raw),
+        lambda: lookup_answer(raw),
+    ):
         with suppress(MalformedMessage):
             parse()
 

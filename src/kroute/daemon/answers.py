@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kroute import __version__
@@ -23,10 +23,11 @@ from kroute.drivers.http import Answer
 from kroute.model.bgp import PeerName
 from kroute.model.errors import DriverError
 from kroute.model.fib import FibState, Nexthops
-from kroute.model.net import Family, Nlri, nlri_of, prefix_of
+from kroute.model.net import Address, Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.topology import Role
 from kroute.plan import queries, tables
+from kroute.plan.lookup_queries import beside_ours, can_be_looked_up, without_ours
 from kroute.plan.peer_page import find, peer_page
 from kroute.plan.policy.assemble import effective_rules
 from kroute.plan.service_queries import services
@@ -44,6 +45,9 @@ KERNEL_PATIENCE = 10.0
 
 LONGEST_SILENCE = 30.0
 """Seconds without a turn of the event loop after which the daemon is not healthy."""
+
+MAIN_TABLE = 254
+"""The kernel's table that packets are looked up in unless a rule says otherwise."""
 
 READINGS = 5
 """Attempts at an answer while the tables move under the reader."""
@@ -268,11 +272,30 @@ class Desk:
     def _why(self, query: Mapping[str, str]) -> dict[str, Any]:
         daemon = self._daemon
         prefix = ip_network(query.get("target", ""), strict=False)
+        address = ip_interface(query["target"]).ip
         story = queries.why(daemon.control.observed, daemon.control.desired, daemon.routing, prefix)
         if daemon.fib is not None and story["routed"] and story.get("nexthops"):
             family = Family.IPV4 if prefix.version == 4 else Family.IPV6
             story["story"].append(self._in_kernel(family, story["prefix"]))
+            story["story"] += self._looked_up(address, story["table"], beside_ours)
+        elif daemon.fib is not None and not story["routed"] and prefix.num_addresses == 1:
+            story["story"] += self._looked_up(address, None, without_ours)
         return story
+
+    def _looked_up(
+        self, address: Address, table: int | None, say: Callable[..., str]
+    ) -> Iterator[str]:
+        """What the kernel does beside what our routes say. Another table than main is for whom a rule leads there."""
+        fib, observed = self._daemon.fib, self._daemon.control.observed
+        if fib is None or table or fib.table != MAIN_TABLE or not can_be_looked_up(address):
+            return
+
+        def name_of(index: int) -> str:
+            link = observed.kernel.link(index) if observed.kernel is not None else None
+            return link.name if link is not None else str(index)
+
+        if words := say(fib.lookup(address), address, fib.protocols, name_of):
+            yield words
 
     def _in_kernel(self, family: Family, prefix: str) -> str:
         """Whether the kernel has it, and if not, why not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple
 
 from kroute.model.net import Family, Nlri
@@ -82,6 +83,32 @@ def place_words(place: Place) -> str:
 def ecmp(legs: set[Nexthop]) -> Nexthops:
     """The canonical set of these legs: sorted, so that equal sets compare equal to what a dump returns."""
     return tuple(sorted(legs, key=lambda leg: (leg.oif, leg.gateway or b"", leg.weight)))
+
+
+class Fate(StrEnum):
+    """What the kernel does with a packet, by rtm_type of the route that it finds (rtnetlink(7))."""
+
+    FORWARDED = "forwarded"
+    LOCAL = "local"
+    BLACKHOLE = "blackhole"
+    UNREACHABLE = "unreachable"
+    PROHIBIT = "prohibit"
+    NO_ROUTE = "no route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The route by which the kernel sends a packet of this node to an address: `ip route get fibmatch ADDRESS`.
+
+    All but ``fate`` has its default where the kernel does not name the route, as of what a rule drops.
+    """
+
+    fate: Fate
+    prefix: Nlri = b""
+    table: int = 0
+    protocol: int = 0
+    metric: int = 0
+    nexthops: Nexthops = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from kroute.drivers.fib.lookup import lookup
 from kroute.drivers.fib.monitor import Monitor
 from kroute.drivers.fib.table import KernelTable
 from kroute.drivers.fib.writer import Diversion, Shared, Writer
-from kroute.model.fib import FibState, Nexthop, Nexthops, Placed, RouteFailure
-from kroute.model.net import Family, Nlri, prefix_of
+from kroute.model.fib import FibState, Lookup, Nexthop, Nexthops, Placed, RouteFailure
+from kroute.model.net import Address, Family, Nlri, prefix_of
 from kroute.model.problem import Problem, Severity
 
 
@@ -53,6 +54,7 @@ class Fib:
             Unsupported: no CAP_NET_ADMIN, or no netlink.
         """
         self.protocol, self.table, self.metric = protocol, table, metric
+        self.protocols = frozenset({protocol, *former_protocols})
         self._options: dict[str, Any] = {
             "protocol": protocol,
             "table": table,
@@ -201,6 +203,14 @@ class Fib:
             DriverError: the kernel did not answer.
         """
         return await asyncio.to_thread(self._installed, family)
+
+    def lookup(self, address: Address) -> Lookup:
+        """The route by which the kernel forwards an address, ours or another's. Waits for the kernel; any thread.
+
+        Raises:
+            DriverError: the kernel did not answer.
+        """
+        return lookup(address, self._options["netns"])
 
     def believed(self, family: Family, nlri: Nlri) -> Nexthops | None:
         """What the kernel holds for one prefix as far as we know, without asking it."""
