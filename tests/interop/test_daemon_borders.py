@@ -212,6 +212,24 @@ def test_the_looking_glass_answers_every_question(site: Site) -> None:
     assert fetch(one, "/v1/nothing")[0] == fetch(one, "/")[0] == 404
 
 
+def test_what_is_shown_of_the_kernel_is_what_ip_route_shows(site: Site) -> None:
+    one, two = site.node(1, {"fib": {"metric": 600}}), site.node(2)
+    for node in (one, two):
+        node.start()
+    one.has("10.244.2.0/24", "fd00:10:244:2::/64")
+    wait_for(
+        lambda: json.loads(fetch(one, "/v1/status")[1])["fib"]["complete"], 15, "all tables' ends"
+    )
+    one.where.ip("route add 10.9.0.0/16 via 192.0.2.2 proto 201 metric 7")
+    rows = {r["prefix"]: r for r in json.loads(fetch(one, "/v1/fib")[1])}
+    places = {(prefix, r["table"], r["metric"], r["note"]) for prefix, r in rows.items()}
+    assert places == {
+        ("10.9.0.0/16", 254, 7, "nobody desires it; goes with the next comparison"),
+        ("10.244.2.0/24", 254, 600, ""),
+        ("fd00:10:244:2::/64", 254, 600, ""),
+    }
+
+
 # --- bad manners
 
 

@@ -108,3 +108,8 @@ def test_json_and_yaml_say_what_the_answers_say(view: str):
     assert json.loads(as_json(rows)) == rows
     assert yaml.safe_load(as_yaml(rows)) == rows
     assert list(json.loads(as_json(rows))[0]) == list(rows[0])
+
+
+def test_a_route_without_next_hops_is_called_what_the_kernel_calls_it():
+    row = {"prefix": "198.51.100.128/25", "nexthops": [], "desired": True, "installed": True}
+    assert table("fib", [row]).splitlines()[1].split()[:2] == ["198.51.100.128/25", "blackhole"]

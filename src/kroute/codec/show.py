@@ -117,7 +117,7 @@ VIEWS: Final[Mapping[str, Sequence[Column]]] = {
     ),
     "fib": (
         ("PREFIX", _key("prefix")),
-        ("NEXT HOPS", _legs),
+        ("NEXT HOPS", lambda r: _legs(r) if r["nexthops"] else "blackhole"),
         ("TABLE", _key("table")),
         ("METRIC", _key("metric")),
         ("DESIRED", _key("desired")),

@@ -22,7 +22,7 @@ from kroute.drivers.fib import problems_of
 from kroute.drivers.http import Answer
 from kroute.model.bgp import PeerName
 from kroute.model.errors import DriverError
-from kroute.model.fib import FibState, Nexthops
+from kroute.model.fib import FibState, Nexthops, place_of
 from kroute.model.net import Address, Family, Nlri, nlri_of, prefix_of
 from kroute.model.problem import Problem, Severity
 from kroute.model.topology import Role
@@ -179,11 +179,14 @@ class Desk:
             desired, installed = dict(fib.desired(family)), self._installed(family)
             for nlri in sorted({*desired, *installed}, key=lambda n: (n[1:], n[0])):
                 want, have = desired.get(nlri), installed.get(nlri)
+                shown = want if want is not None else have
+                place = place_of(shown)
                 rows.append(
                     {
                         "prefix": str(prefix_of(family, nlri)),
-                        "nexthops": queries.legs(want if want is not None else have),
-                        **queries.place(want if want is not None else have),
+                        "nexthops": queries.legs(shown),
+                        "table": place.table or fib.table,
+                        "metric": place.metric or fib.metric,
                         "desired": nlri in desired,
                         "installed": nlri in installed,
                         "note": self._note(family, nlri, want, have),
@@ -201,6 +204,9 @@ class Desk:
     def _note(
         self, family: Family, nlri: Nlri, want: Nexthops | None, have: Nexthops | None
     ) -> str:
+        state = self.fib_state()
+        if want is None and state is not None and state.complete:
+            return "nobody desires it; goes with the next comparison"
         if want is None:
             return "of an earlier life; goes once in sync"
         failure = self._daemon.fib.failure(family, nlri) if self._daemon.fib is not None else None
