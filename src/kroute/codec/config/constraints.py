@@ -161,6 +161,8 @@ ALTERNATIVES: Final[dict[type, tuple[tuple[str, ...], ...]]] = {
 }
 """Of these keys of a mapping one must be there at least."""
 
+BROADCAST: Final = IPv4Address("255.255.255.255")
+
 
 def objection(key: str, value: object) -> str | None:
     """What is wrong with a scalar of the right type under a key; None if nothing is."""
@@ -237,7 +239,7 @@ def _peer(peer: PeerKeys) -> Iterator[tuple[Path, str]]:
     for key, address in (("address", remote), ("localAddress", peer.local_address)):
         if address is None:
             continue
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or address == BROADCAST:
             yield (key,), f"{address} is no address of one host"
         scope = getattr(address, "scope_id", None)
         if scope and not address.is_link_local:
