@@ -166,6 +166,13 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(write):
     assert said == ["lab.clab.yml:2:1: the key 'name' stands here twice"]
 
 
+def test_a_file_that_cannot_be_read_or_is_nested_without_end_is_refused_in_words(write):
+    path = write("a: " + "[" * 5000)
+    assert complaints(path) == ["lab.clab.yml: is nested too deeply"]
+    path.write_bytes(b"\xff\xfe")
+    assert "cannot be read" in complaints(path)[0]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "name: x", "a: [", "topology: 3", "name: x\ntopology: {links: 3}"]
 )

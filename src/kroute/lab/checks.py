@@ -101,7 +101,7 @@ def load(path: Path) -> list[Check]:
     """
     if not path.is_file():
         raise LabError(f"{path}: no such file; a lab's checks stand beside its topology")
-    document = yamlfile.parse(path.name, path.read_text())
+    document = yamlfile.parse(path.name, yamlfile.read(path))
     reader = _Reader(path.name)
     top = reader.mapping("", document, "checks")
     found = reader.checks("checks", top.get("checks"))

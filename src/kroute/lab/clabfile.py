@@ -45,7 +45,7 @@ def load(where: str | Path, variables: Mapping[str, str] | None = None) -> Topol
         LabError: with every complaint about the file at once.
     """
     path = find(where)
-    text = yamlfile.expand(path.read_text(), os.environ if variables is None else variables)
+    text = yamlfile.expand(yamlfile.read(path), os.environ if variables is None else variables)
     reader = _Reader(path)
     topology = reader.topology(yamlfile.parse(path.name, text))
     if reader.errors or topology is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -48,6 +49,18 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def read(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        LabError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path.name}: cannot be read: {error}") from error
+
+
 def parse(source: str, text: str) -> Any:
     """The document in ``text``.
 
@@ -62,6 +75,8 @@ def parse(source: str, text: str) -> Any:
         raise LabError(f"{where}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise LabError(f"{source}: {error}") from error
+    except RecursionError as error:
+        raise LabError(f"{source}: is nested too deeply") from error
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
