@@ -35,6 +35,10 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What the place may lack that standard output is redirected to."""
 
 
+class UsageError(KrouteError):
+    """Arguments that cannot be meant; the text says what was expected."""
+
+
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of some commands; all of them for help."""
     parser = argparse.ArgumentParser(
@@ -76,7 +80,7 @@ def _perform(args: argparse.Namespace) -> int:
         return int(args.handler(args))
     except KrouteError as error:
         print(f"kroute {args.command}: {error}", file=sys.stderr)
-        return NO
+        return USAGE if isinstance(error, UsageError) else NO
     except KeyboardInterrupt:
         return 130
 

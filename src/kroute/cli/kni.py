@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kroute.cli import NO, OK, UNREACHABLE
+from kroute.cli import NO, OK, UNREACHABLE, UsageError
 from kroute.codec.show import as_json, as_yaml, table
-from kroute.model.errors import KrouteError
 from kroute.model.kni import (
     PROTOCOLS,
     CreateRequest,
@@ -140,7 +139,7 @@ def _create(client: KniClient, args: argparse.Namespace) -> int:
 
 def _delete(client: KniClient, args: argparse.Namespace) -> int:
     if not (args.id or args.name or args.netns):
-        raise KrouteError("say what to delete: --id, --name or --netns")
+        raise UsageError("say what to delete: --id, --name or --netns")
     request = DeleteRequest(
         id=args.id, name=args.name, namespace=args.namespace, netns_path=args.netns
     )
@@ -210,7 +209,7 @@ def _print_data(value: Any, args: argparse.Namespace) -> None:
 def _pairs(option: str, words: list[str]) -> dict[str, str]:
     for word in words:
         if "=" not in word.lstrip("="):
-            raise KrouteError(f"{option} {word}: expected KEY=VALUE")
+            raise UsageError(f"{option} {word}: expected KEY=VALUE")
     return {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
@@ -224,9 +223,13 @@ def _seconds(word: str) -> float:
 def _port(word: str) -> PortMapping:
     ports, _, protocol = word.partition("/")
     host, _, inside = ports.partition(":")
-    if not (host.isdigit() and inside.isdigit() and (protocol or "tcp") in PROTOCOLS):
-        raise KrouteError(
-            f"--port {word}: expected HOST:POD or HOST:POD/PROTOCOL, as in 8080:80/tcp"
+    if not (_is_port(host) and _is_port(inside) and (protocol or "tcp") in PROTOCOLS):
+        raise UsageError(
+            f"--port {word}: expected HOST:POD or HOST:POD/PROTOCOL with ports from 1 to 65535, as in 8080:80/tcp"
         )
     number = PROTOCOLS.index(protocol or "tcp")
     return PortMapping(protocol=number, container_port=int(inside), host_port=int(host))
+
+
+def _is_port(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535
