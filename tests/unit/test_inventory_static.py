@@ -122,6 +122,39 @@ async def test_the_file_may_vanish_without_taking_the_cluster_along(tmp_path: Pa
         assert not told.removed
 
 
+async def test_what_was_wrong_with_a_file_is_not_told_of_one_that_is_gone(tmp_path: Path):
+    file, away = tmp_path / "nodes.yaml", tmp_path / "away"
+    write(file, 1)
+    async with following(driver(file)) as told:
+        await told.until(knows("n1"))
+        replace(file, "")
+        await told.until(lambda t: "is empty" in str(t.problems))
+        file.rename(away)
+        await told.until(lambda t: t.stale and "is not there" in t.stale)
+        assert not told.problems
+        away.rename(file)  # the very file that was broken
+        await told.until(lambda t: "is empty" in str(t.problems))
+
+
+async def test_the_log_says_once_what_is_wrong_and_that_it_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "kroute.drivers.inventory.static")
+    file = tmp_path / "nodes.yaml"
+    async with following(driver(file)) as told:
+        await told.until(lambda t: t.stale and "is not there" in t.stale)
+        replace(file, "a: [")
+        await told.until(lambda t: "is not YAML" in str(t.problems))
+        write(file, 1)
+        await told.until(knows("n1"))
+    said = [f"{r.levelname} {r.message}" for r in caplog.records]
+    assert [s for s in said if "is not there" in s] == [
+        f"WARNING inventory: {file} is not there; the last known nodes stay in force"
+    ]
+    assert sum("is not YAML" in s for s in said) == 1
+    assert said[-1] == f"INFO inventory: {file} is as it should be again"
+
+
 async def test_a_file_that_names_no_node_takes_nothing_along(tmp_path: Path):
     file = tmp_path / "nodes.yaml"
     write(file, 1)

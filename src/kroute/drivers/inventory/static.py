@@ -9,6 +9,7 @@ cluster along; a file removed from a folder, or a node from a file, is gone.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +35,8 @@ from kroute.model.problem import Problem, Severity
 from kroute.model.service import EndpointSlice, Service
 from kroute.model.session_keys import AnnotatedKey
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 PATTERNS = ("*.yaml", "*.yml", "*.json")
@@ -57,6 +60,7 @@ class StaticInventoryDriver:
         self._good: dict[str, Objects] = {}
         self._read: dict[str, Mark] = {}
         self._broken: dict[str, Problem] = {}
+        self._noted: set[str] = set()
 
     async def watch(self, emit: Emit) -> None:
         """Tell the whole list at start and after each change, until cancelled."""
@@ -67,7 +71,9 @@ class StaticInventoryDriver:
                 asyncio.get_running_loop().call_later(RETRY, again.ask)
             found = self._merged()
             emit(Problems(found.problems))
-            if reason := self._nothing(seen, found.nodes):
+            reason = self._nothing(seen, found.nodes)
+            self._note(reason)
+            if reason:
                 emit(Stale(reason))
                 continue
             emit(Fresh())
@@ -98,12 +104,27 @@ class StaticInventoryDriver:
             return f"the folder {self._path} holds no {', '.join(PATTERNS)}"
         return "" if nodes else f"{self._path} names no node"
 
+    def _note(self, nothing: str) -> None:
+        """Write into the log what is wrong now, each thing once, and that nothing is any more."""
+        wrong = {f"{problem.object}: {problem.reason}" for problem in self._broken.values()}
+        if nothing:
+            wrong.add(f"{nothing}; the last known nodes stay in force")
+        for words in sorted(wrong - self._noted):
+            log.warning("inventory: %s", words)
+        if self._noted and not wrong:
+            log.info("inventory: %s is as it should be again", self._path)
+        self._noted = wrong
+
     def _take(self, seen: Signature) -> None:
         """Read the files that changed, forget those that are gone. All gone is an accident: nothing is forgotten."""
         names = {name for name, *_ in seen}
         for gone in [n for n in {*self._read, *self._broken} if names and n not in names]:
             for memory in (self._good, self._read, self._broken):
                 memory.pop(gone, None)
+        if not names:
+            for gone in self._broken:
+                self._read.pop(gone, None)  # should the very file come back
+            self._broken.clear()
         for name, mark in seen:
             if self._read.get(name) != mark:
                 self._read[name] = mark
