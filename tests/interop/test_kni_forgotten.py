@@ -102,7 +102,7 @@ def test_an_api_server_that_is_away_or_comes_back_without_pods_takes_none_along(
     scene.forget("lost")
     scene.forget("here")
     wait_for(lambda: "pods" in scene.node.problems(), OUTAGE, "the outage to be noticed")
-    assert "no attachment is judged" in scene.collect()
+    assert "nothing is judged" in scene.collect()
     scene.kube.store.compact()
     scene.start_api()
     stuck = {f"attachment/{pod.name}" for pod in scene.pods.values()}

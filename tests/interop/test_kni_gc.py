@@ -294,7 +294,7 @@ def test_an_api_server_that_is_away_or_emptied_takes_no_pod_along(watched):
     watched.collect()
     watched.api.failure = "503 away"
     (found,) = watched.collect(600.0)
-    assert (found.object, found.outcome) == ("pods", "no attachment is judged by them")
+    assert (found.object, found.outcome) == ("pods", "nothing is judged by them")
     watched.api.failure = ""
     watched.api.run()
     for after in (0.0, 600.0):

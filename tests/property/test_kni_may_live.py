@@ -15,19 +15,27 @@ CHANGES = st.tuples(
     st.sampled_from(["create", "delete", "delete", "remove", "remove", "renew", "blink"]),
     st.integers(0, PODS - 1),
 )
-STEPS = st.lists(
-    st.one_of(
-        LOOKS,
-        LOOKS,
-        LOOKS,
-        CHANGES,
-        CHANGES,
-        st.tuples(st.sampled_from(FAULTS), st.just(0)),
-        st.tuples(st.sampled_from([*CURES, "heal", "heal", "heal"]), st.just(0)),
-    ),
-    min_size=8,
-    max_size=60,
-).map(lambda steps: [("look", 0), *steps])
+ANY = (
+    LOOKS,
+    LOOKS,
+    LOOKS,
+    CHANGES,
+    CHANGES,
+    st.tuples(st.sampled_from(FAULTS), st.just(0)),
+    st.tuples(st.sampled_from([*CURES, "heal", "heal", "heal"]), st.just(0)),
+)
+NAMESPACES = st.tuples(
+    st.sampled_from(["give", "enter", "leave", "delete", "remove"]), st.integers(2, PODS - 1)
+)
+
+
+def steps_of(*strategies: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
+    """A first look, and then any of these."""
+    many = st.lists(st.one_of(*strategies), min_size=8, max_size=60)
+    return many.map(lambda steps: [("look", 0), *steps])
+
+
+STEPS = steps_of(*ANY)
 BEGUN, OVER = ("look", 0), ("look", 10)
 ENDED = [("delete", 3), ("remove", 3)]
 ALL = [(step, number) for number in range(PODS) for step in ("delete", "remove")]
@@ -132,3 +140,60 @@ def test_what_both_deny_for_long_enough_is_released_to_the_last(steps: list[Step
     world.do("look", 10)
     collector.look()
     assert collector.numbers() - {0} == left & {BY_HAND}
+
+
+@settings(max_examples=1000, deadline=None)
+@given(steps_of(*ANY, NAMESPACES, NAMESPACES))
+@example([BEGUN, *ENDED, BEGUN, OVER])
+@example([BEGUN, ("enter", 3), *ENDED, BEGUN, OVER, ("leave", 3), BEGUN, ("look", 9), ("look", 1)])
+@example([BEGUN, *ENDED, BEGUN, ("look", 1), ("give", 3), ("look", 9), ("look", 1)])
+@example([BEGUN, ("delete", 3), BEGUN, OVER, ("remove", 3), OVER])
+@example([BEGUN, *ENDED, BEGUN, ("restart", 0), ("look", 9), OVER])
+@example([BEGUN, *ALL, BEGUN, OVER, OVER, OVER])
+def test_a_namespace_goes_only_if_nobody_was_in_it_and_its_pod_was_unknown_for_the_whole_grace(
+    steps: list[Step],
+):
+    collector = Collector(asks_runtime=True, makes=True)
+    world, seen = collector.world, Seen()
+    used: dict[int, float] = {}
+    blind = False
+    for step, number in steps:
+        collector.do(step, number)
+        blind = (blind or step == "hang") and step not in ("heard", "back", "heal")
+        if step == "give":
+            used[number] = world.now
+        if step in ("away", "back", "look") and not blind:
+            seen.note(world)
+        if step != "look":
+            continue
+        used |= dict.fromkeys(collector.occupied, world.now)
+        collector.look()
+        for gone in collector.removed:
+            event("removed")
+            assert gone not in (0, 1), "nobody has said whose it is"
+            assert gone not in collector.occupied
+            assert (world.away, world.doubt, world.silent) == (False, "", False)
+            assert gone not in world.served()
+            assert world.lost or world.foreign or gone not in world.boxes | world.heirs
+            assert used.get(gone, 0.0) + GRACE <= world.now
+            assert seen.pod.get(gone, 0.0) + GRACE <= world.now
+
+
+def test_a_namespace_that_was_left_with_its_pod_goes_after_it_and_those_of_no_pod_stay():
+    collector = Collector(asks_runtime=True, makes=True)
+    collector.occupied = set(range(PODS))
+    collector.look()
+    for step in ALL:
+        collector.do(*step)
+    collector.look()
+    collector.do("look", 10)
+    assert collector.look() == [1, 2, 3]
+    assert collector.removed == []
+    collector.occupied.clear()
+    for after, gone in ((0, []), (9, []), (1, [2, 3])):
+        collector.do("look", after)
+        collector.look()
+        assert collector.removed == gone
+    collector.do("look", 1000)
+    collector.look()
+    assert collector.made.keys() == {0, 1}

@@ -6,13 +6,14 @@ another one, answers or not, and a collector looks at times of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from kroute.drivers.kni.forgotten import Forgotten
-from kroute.model.kni import Attachment, Generation, Phase
+from kroute.model.kni import Attachment, Domain, Generation, Phase
 from kroute.model.pod import Pod, PodsSeen
 from kroute.model.sandbox import Listed, Sandbox, SandboxesSeen
+from kroute.plan.kni_holdings import Holding, of_attachment, of_domain
 
 GRACE = 10.0
 PODS = 4
@@ -34,6 +35,12 @@ def attachment(number: int) -> Attachment:
         namespace="default" if name else "",
         uid=f"u{number}" if 0 < number < PODS else "",
     )
+
+
+def domain(number: int) -> Domain:
+    """The namespace that was made for pod 2 or 3; those of the first two were made without a name."""
+    name = attachment(number).name
+    return Domain(path=f"/m{number}", name=name, namespace="default" if name else "")
 
 
 @dataclass
@@ -174,10 +181,15 @@ def _box(number: int, id: str) -> Sandbox:
 
 
 class Collector:
-    """Looks at what is attached, and what it releases is attached no more."""
+    """Looks at what is attached, and at namespaces if it ``makes`` some; what it releases is there no more."""
 
-    def __init__(self, *, asks_runtime: bool = False) -> None:
+    def __init__(self, *, asks_runtime: bool = False, makes: bool = False) -> None:
         self.world = World()
+        self.made = {number: domain(number) for number in range(PODS) if makes}
+        self.occupied: set[int] = set()
+        """Namespaces that somebody is attached in."""
+        self.removed: list[int] = []
+        """Namespaces that the last look has removed."""
         self.runtime = Runtime(self.world) if asks_runtime else None
         numbers = range(PODS + 1 if asks_runtime else PODS)
         self.attached = [attachment(number) for number in numbers]
@@ -197,16 +209,32 @@ class Collector:
         """Let something happen, to the world or to us."""
         if step == "forget":
             self.world.saved = Listed()
-        if step in ("restart", "forget"):
-            self.restart()
-        else:
-            self.world.do(step, number)
+        match step:
+            case "restart" | "forget":
+                self.restart()
+            case "give":
+                self.made[number] = replace(domain(number), since=self.world.now)
+            case "enter":
+                self.occupied.add(number)
+            case "leave":
+                self.occupied.discard(number)
+            case _:
+                self.world.do(step, number)
 
     def look(self) -> list[int]:
         """The pods that may go now."""
-        gone = [v.attachment for v in self.forgotten.look(self.attached) if not v.kept]
-        self.attached = [a for a in self.attached if a not in gone]
-        return [int(a.id[1:]) for a in gone]
+        going = [v.holding for v in self.forgotten.look(self._holdings()) if not v.kept]
+        gone = [int(h.id[1:]) for h in going if h.is_attachment]
+        self.removed = [int(h.id[2:]) for h in going if not h.is_attachment]
+        self.attached = [a for a in self.attached if int(a.id[1:]) not in gone]
+        for number in self.removed:
+            del self.made[number]
+        return gone
+
+    def _holdings(self) -> Iterator[Holding]:
+        yield from map(of_attachment, self.attached)
+        for number, made in self.made.items():
+            yield of_domain(made, occupied=number in self.occupied)
 
     def numbers(self) -> set[int]:
         """Those attached."""

@@ -4,66 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from kroute.model.kni import Attachment, Generation, Phase, Wiring
-from kroute.model.pod import Pod, PodsSeen
+from kroute.model.kni import Attachment, Wiring
+from kroute.model.pod import PodsSeen
 from kroute.model.sandbox import Listed, Sandbox, SandboxesSeen
 from kroute.plan import kni_absence as plan
+from kroute.plan import kni_holdings
 from kroute.plan.kni_gc import Cause
-
-GRACE = 600.0
-
-
-def attachment(id: str = "a", **more) -> Attachment:
-    base = {"id": id, "netns": "/n/a", "phase": Phase.ATTACHED, "generation": Generation.V008}
-    return Attachment(**base | {"boot": "b"} | more)
-
-
-def pod(name: str, uid: str = "", **more: str) -> Pod:
-    return Pod(namespace="default", name=name, uid=uid or f"uid-{name}", **more)
-
-
-def of(name: str, uid: str | None = None, **more) -> Attachment:
-    """The attachment of a pod of the API server's."""
-    identity = {"name": name, "namespace": "default", "uid": f"uid-{name}" if uid is None else uid}
-    return attachment(f"c-{name}", **identity | more)
-
-
-def known(*pods: Pod, since: float = 0.0) -> PodsSeen:
-    return PodsSeen(pods={p.key: p for p in pods}, since=since, failure="")
-
-
-def listing(*boxes: Sandbox, runtime: str = "containerd at /s") -> SandboxesSeen:
-    return SandboxesSeen(sandboxes={b.id: b for b in boxes}, runtime=runtime)
-
-
-def box(name: str, id: str = "", *, ready: bool = True, uid: str = "") -> Sandbox:
-    """The sandbox that :func:`of` attaches, or another one of that pod."""
-    identity = {"namespace": "default", "name": name, "uid": uid or f"uid-{name}"}
-    return Sandbox(id=id or f"c-{name}", ready=ready, **identity)
-
-
-class Watch:
-    """Looks at attachments, one after the other."""
-
-    def __init__(self, *attachments: Attachment, doubt: str = "") -> None:
-        self.attachments = attachments
-        self.doubt = doubt
-        self.memory = plan.Memory()
-
-    def look(
-        self, now: float, pods: PodsSeen | None, boxes: SandboxesSeen | None = None
-    ) -> tuple[plan.Verdict, ...]:
-        heard = plan.Heard(pods, boxes, self.doubt)
-        found = plan.judge(self.attachments, heard, self.memory, now=now, grace=GRACE)
-        self.memory = found.memory
-        return found.verdicts
-
-    def due(
-        self, now: float, pods: PodsSeen | None, boxes: SandboxesSeen | None = None
-    ) -> list[str]:
-        """Ids of those that may go."""
-        return [v.attachment.id for v in self.look(now, pods, boxes) if not v.kept]
-
+from kroute.plan.kni_holdings import of_attachment
+from support.kni_absence import Watch, attachment, box, known, listing, of, pod
 
 # --- pods that Kubernetes does not know -----------------------------------------------------------------
 
@@ -157,14 +105,18 @@ def test_static_pods_are_the_kubelet_s_whether_they_have_a_mirror_or_not(source)
 
 def test_a_pod_is_known_by_its_uid_or_its_mirror_or_by_its_name_if_no_uid_was_given():
     seen = known(pod("web", "u1"), pod("etcd", "api", mirror_of="hash"))
-    assert plan.knows(seen, of("web", "u1"))
-    assert plan.knows(seen, of("web", ""))
-    assert plan.knows(seen, of("etcd", "hash"))
-    assert plan.knows(seen, attachment(uid="hash"))
-    assert plan.knows(seen, attachment(uid="u1"))
-    assert not plan.knows(seen, of("web", "u0")), "a former pod of the same name"
-    assert not plan.knows(seen, of("other", ""))
-    assert not plan.knows(seen, attachment())
+
+    def knows(of_whom: Attachment) -> bool:
+        return kni_holdings.knows(seen, of_attachment(of_whom))
+
+    assert knows(of("web", "u1"))
+    assert knows(of("web", ""))
+    assert knows(of("etcd", "hash"))
+    assert knows(attachment(uid="hash"))
+    assert knows(attachment(uid="u1"))
+    assert not knows(of("web", "u0")), "a former pod of the same name"
+    assert not knows(of("other", ""))
+    assert not knows(attachment())
 
 
 def test_what_is_not_denied_a_second_time_is_kept():
@@ -308,7 +260,7 @@ def test_an_heir_is_told_by_its_name_where_nobody_said_the_pod_s_uid():
     nobody = Sandbox(id="x", ready=True)
     watch.look(1000.0, pods, listing(box("here"), box("web", "c-web2"), nobody))
     verdicts = watch.look(1600.0, pods, listing(box("here"), box("web", "c-web2"), nobody))
-    assert {v.attachment.id: "another one" in v.reason for v in verdicts} == {
+    assert {v.holding.id: "another one" in v.reason for v in verdicts} == {
         "c-web": True,
         "mute": False,
     }

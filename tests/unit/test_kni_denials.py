@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from kroute.plan.kni_gc import Cause
+from kroute.plan.kni_holdings import of_attachment
 from support.kni_world import GRACE, Collector
 
 
@@ -20,24 +21,24 @@ def test_what_another_look_has_seen_listed_or_could_not_ask_about_is_denied_no_m
     for step in ("delete", "remove"):
         collector.do(step, 3)
     collector.look()
-    assert collector.forgotten.denies(attachment, cause)
+    assert collector.forgotten.denies(of_attachment(attachment), cause)
     if meanwhile == "listed":
         world.boxes.add(3)
     collector.do(meanwhile, 0)
     collector.look()
-    assert collector.forgotten.denies(attachment, cause) is (meanwhile == "nothing")
+    assert collector.forgotten.denies(of_attachment(attachment), cause) is (meanwhile == "nothing")
 
 
 def test_a_pod_that_comes_to_be_known_is_denied_no_more():
     collector = Collector()
     attachment = collector.attached[3]
     collector.do("delete", 3)
-    assert collector.forgotten.denies(attachment, Cause.POD)
+    assert collector.forgotten.denies(of_attachment(attachment), Cause.POD)
     collector.do("away", 0)
-    assert not collector.forgotten.denies(attachment, Cause.POD)
+    assert not collector.forgotten.denies(of_attachment(attachment), Cause.POD)
     collector.do("back", 0)
     collector.do("create", 3)
-    assert not collector.forgotten.denies(attachment, Cause.POD)
+    assert not collector.forgotten.denies(of_attachment(attachment), Cause.POD)
 
 
 def test_who_does_not_answer_is_named_and_why():

@@ -248,6 +248,7 @@ class Domain:
     container: str = ""
     """Who was attached in it last: kubelets name it when they delete it, after the detach."""
     since: float = 0.0
+    """When it was made, given to its pod once more, or entered by another container; seconds since 1970."""
     intent: bool = False
     """It is being made, nobody was told of it: undone at the next start."""
 

@@ -1,4 +1,4 @@
-"""Attachments whose namespace lives and that nobody needs all the same. Pure.
+"""Attachments and namespaces that live and that nobody needs all the same. Pure.
 
 Two are asked: Kubernetes knows pods, the container runtime (CRI) knows sandboxes; an attachment is one sandbox of one
 pod. Either may be away, restored without what it had, or another cluster's or node's, so absence is believed only where
@@ -21,34 +21,29 @@ know
 ============== ================== ========================================= =============== ==================
 
 What goes has been denied for the whole grace by all who deny it, and once more right before.
+
+A namespace that was made for a pod, and that nobody is attached in, is judged by the first line alone, the CRI's word
+about any sandbox of the pod: that Kubernetes denies the pod is the condition. It speaks for no list: its pod's name is
+all that is known of it, and other clusters have pods of that name as well.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import ceil
 from typing import NamedTuple
 
-from kroute.model.kni import Attachment, Phase
 from kroute.model.pod import PodsSeen
-from kroute.model.sandbox import Key, Listed, Sandbox, SandboxesSeen
+from kroute.model.sandbox import Key, Listed, SandboxesSeen
 from kroute.plan.kni_gc import Cause
+from kroute.plan.kni_holdings import Holding, has_heir, knows, lists
 
-_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
-_SOURCE = "kubernetes.io/config.source"
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NO_POD_OF_OURS = (
     "the API server's list of this node's pods has none of those attached here, so it may lack any"
 )
 _NO_SANDBOX_OF_OURS = "the CRI lists none of the sandboxes attached here, so it may lack any"
-
-
-def key_of(attachment: Attachment) -> Key:
-    """What tells an attachment from a later one of the same id."""
-    return attachment.id, attachment.since
 
 
 class Heard(NamedTuple):
@@ -64,7 +59,7 @@ class Denials(NamedTuple):
     """What one source has denied until now; seconds of the monotonic clock."""
 
     since: Mapping[Key, float] = {}
-    """Attachments that were in no list since then."""
+    """What was in no list since then."""
     heard: float | None = None
     """Since when every look heard it, undoubted but for a list with none of ours; None: the last one did not."""
     believed: float | None = None
@@ -85,9 +80,9 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """An attachment that somebody denies."""
+    """A holding whose pod or sandbox somebody denies."""
 
-    attachment: Attachment
+    holding: Holding
     cause: Cause
     reason: str
     kept: str = ""
@@ -97,8 +92,8 @@ class Verdict:
 
     @property
     def key(self) -> Key:
-        """The attachment's."""
-        return key_of(self.attachment)
+        """The holding's."""
+        return self.holding.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,20 +105,21 @@ class Judgement:
 
 
 def judge(
-    attachments: Iterable[Attachment], heard: Heard, memory: Memory, *, now: float, grace: float
+    holdings: Iterable[Holding], heard: Heard, memory: Memory, *, now: float, grace: float
 ) -> Judgement:
-    """Which attachments are denied, and which of them may go: the table at the top."""
-    ours = [a for a in attachments if a.phase is Phase.ATTACHED]
+    """Which holdings are denied, and which of them may go: the table at the top."""
+    ours = list(holdings)
     kubernetes, denied = _of_kubernetes(ours, heard.pods, heard.doubt, memory.kubernetes, now)
     cri, absent, listed = _of_cri(ours, heard.sandboxes, memory, now)
     verdicts = []
-    for attachment in ours:
-        pod, box = (words.get(key_of(attachment), _UNASKED) for words in (kubernetes, cri))
-        has_heir = box.stance is _Stance.DENIES and _heir(attachment, heard.sandboxes)
-        if pod.stance is _Stance.DENIES and not has_heir:
-            verdicts.append(_unknown_pod(attachment, pod, box, grace))
-        elif box.stance is _Stance.DENIES:
-            verdicts.append(_lost_sandbox(attachment, pod, box, has_heir, grace))
+    for holding in ours:
+        pod, box = (words.get(holding.key, _UNASKED) for words in (kubernetes, cri))
+        lost = holding.is_attachment and box.stance is _Stance.DENIES
+        inherited = lost and heard.sandboxes is not None and has_heir(heard.sandboxes, holding)
+        if pod.stance is _Stance.DENIES and not inherited:
+            verdicts.append(_unknown_pod(holding, pod, box, grace))
+        elif lost:
+            verdicts.append(_lost_sandbox(holding, pod, box, inherited, grace))
     return Judgement(memory=Memory(denied, absent, listed), verdicts=tuple(verdicts))
 
 
@@ -140,47 +136,6 @@ def confirm(first: Iterable[Verdict], again: Iterable[Verdict], failure: str) ->
             yield verdict
         elif doubt:
             yield replace(verdict, kept=f"asked once more: {doubt}", stuck=True)
-
-
-# --- what the two know ----------------------------------------------------------------------------------
-
-
-def pod_of(attachment: Attachment) -> str:
-    """The pod as Kubernetes could know it; empty where the caller did not say, or it is no pod of the API server's.
-
-    The kubelet writes down where it has a pod from; a static one comes from a file and may have no mirror.
-    """
-    for wiring in attachment.wirings:
-        notes = wiring.capabilities.get(_ANNOTATIONS)
-        source = notes.get(_SOURCE, "api") if isinstance(notes, Mapping) else "api"
-        if source != "api":
-            return ""
-    name = f"{attachment.namespace}/{attachment.name}"
-    if all(_NAME.fullmatch(part) for part in (attachment.namespace, attachment.name)):
-        return name
-    return f"uid {attachment.uid}" if attachment.uid else ""
-
-
-def knows(seen: PodsSeen, attachment: Attachment) -> bool:
-    """Whether the pod is in the list: by its uid, or by its name where no other uid speaks against that."""
-    namesake = seen.pods.get(f"{attachment.namespace}/{attachment.name}")
-    if namesake is not None and (namesake.mirror_of or not attachment.uid):
-        return True
-    uid = attachment.uid
-    return bool(uid) and any(uid in (p.uid, p.mirror_of) for p in seen.pods.values())
-
-
-def _heir(attachment: Attachment, seen: SandboxesSeen | None) -> bool:
-    """Whether another sandbox of the same pod is ready: a kubelet lets no two be, so this one is a former one."""
-    boxes = seen.sandboxes.values() if seen else ()
-    return any(b.ready and b.id != attachment.id and _same_pod(attachment, b) for b in boxes)
-
-
-def _same_pod(attachment: Attachment, box: Sandbox) -> bool:
-    if attachment.uid:
-        return attachment.uid == box.uid
-    names = attachment.namespace, attachment.name
-    return all(names) and names == (box.namespace, box.name)
 
 
 # --- what they say, and for how long --------------------------------------------------------------------
@@ -218,19 +173,19 @@ _Words = Mapping[Key, _Word]
 
 
 def _of_kubernetes(
-    ours: Iterable[Attachment], seen: PodsSeen | None, doubt: str, before: Denials, now: float
+    ours: Iterable[Holding], seen: PodsSeen | None, doubt: str, before: Denials, now: float
 ) -> tuple[_Words, Denials]:
     if seen is None:
         return {}, before
-    could = [a for a in ours if pod_of(a)]
+    could = [h for h in ours if h.pod]
     if seen.failure:
         return _silence(could, seen.failure, before)
-    strangers = {key_of(a) for a in could if not knows(seen, a)}
+    strangers = {h.key for h in could if not h.occupied and not knows(seen, h)}
     return _words(could, strangers, before, now, (doubt, _NO_POD_OF_OURS), seen.since)
 
 
 def _of_cri(
-    ours: Sequence[Attachment], seen: SandboxesSeen | None, memory: Memory, now: float
+    ours: Sequence[Holding], seen: SandboxesSeen | None, memory: Memory, now: float
 ) -> tuple[_Words, Denials, Listed]:
     if seen is None:
         return {}, memory.cri, memory.listed
@@ -238,21 +193,21 @@ def _of_cri(
         return *_silence(ours, seen.failure, memory.cri), memory.listed
     same = seen.runtime == memory.listed.runtime
     former = memory.listed.keys if same else frozenset()
-    here = {key_of(a) for a in ours if a.id in seen.sandboxes}
-    could = [a for a in ours if key_of(a) in former | here]
-    keys = frozenset(map(key_of, could))
+    here = {h.key for h in ours if lists(seen, h)}
+    could = [h for h in ours if h.key in former | here]
+    keys = frozenset(h.key for h in could)
     words, absent = _words(could, keys - here, memory.cri, now, ("", _NO_SANDBOX_OF_OURS))
     return words, absent, Listed(seen.runtime, keys)
 
 
-def _silence(could: Iterable[Attachment], failure: str, before: Denials) -> tuple[_Words, Denials]:
-    keys = [key_of(a) for a in could]
+def _silence(could: Iterable[Holding], failure: str, before: Denials) -> tuple[_Words, Denials]:
+    keys = [h.key for h in could]
     former = {key: before.since[key] for key in keys if key in before.since}
     return dict.fromkeys(keys, _Word(stance=_Stance.SILENT, doubt=failure)), Denials(former)
 
 
 def _words(
-    could: Sequence[Attachment],
+    could: Sequence[Holding],
     strangers: set[Key] | frozenset[Key],
     before: Denials,
     now: float,
@@ -260,9 +215,10 @@ def _words(
     followed: float = 0.0,
 ) -> tuple[_Words, Denials]:
     """What a list says of those whom its source could know. ``doubts``: why not to believe it at all, and why not
-    alone if it has none of them; ``followed``: since when nothing can have been missed."""
+    alone if it has no attachment; ``followed``: since when nothing can have been missed."""
     doubt, nobody = doubts
-    distrust = doubt or (nobody if strangers and len(strangers) == len(could) else "")
+    has_ours = any(h.is_attachment and h.key not in strangers for h in could)
+    distrust = doubt or (nobody if strangers and not has_ours else "")
     heard, believed = (
         None if reason else now if former is None else former
         for reason, former in ((doubt, before.heard), (distrust, before.believed))
@@ -272,7 +228,7 @@ def _words(
     def counted(key: Key, start: float | None) -> float | None:
         return None if start is None else now - max(since[key], start, followed)
 
-    words = {key_of(a): _KNOWS for a in could}
+    words = {h.key: _KNOWS for h in could}
     for key, start in since.items():
         words[key] = _Word(
             stance=_Stance.DENIES,
@@ -287,10 +243,11 @@ def _words(
 # --- what follows ---------------------------------------------------------------------------------------
 
 
-def _unknown_pod(attachment: Attachment, pod: _Word, box: _Word, grace: float) -> Verdict:
+def _unknown_pod(holding: Holding, pod: _Word, box: _Word, grace: float) -> Verdict:
     """Kubernetes denies the pod."""
-    reason = f"Kubernetes does not know its pod {pod_of(attachment)} on this node"
-    found = Verdict(attachment=attachment, cause=Cause.POD, reason=reason)
+    reason = f"Kubernetes does not know its pod {holding.pod} on this node"
+    cause = Cause.POD if holding.is_attachment else Cause.UNUSED
+    found = Verdict(holding=holding, cause=cause, reason=reason)
     late = pod.waited >= grace
     match box.stance:
         case _Stance.KNOWS:
@@ -306,19 +263,19 @@ def _unknown_pod(attachment: Attachment, pod: _Word, box: _Word, grace: float) -
 
 
 def _lost_sandbox(
-    attachment: Attachment, pod: _Word, box: _Word, has_heir: bool, grace: float
+    holding: Holding, pod: _Word, box: _Word, inherited: bool, grace: float
 ) -> Verdict:
     """The CRI denies the sandbox, and Kubernetes does not deny the pod, or it has another sandbox."""
     reason = "the CRI lists its sandbox no more"
-    if has_heir:
-        reason += f", but another one of its pod {pod_of(attachment) or attachment.uid}"
-    found = Verdict(attachment=attachment, cause=Cause.SANDBOX, reason=reason)
+    if inherited:
+        reason += f", but another one of its pod {holding.pod or holding.uid}"
+    found = Verdict(holding=holding, cause=Cause.SANDBOX, reason=reason)
     late = box.waited >= grace
-    if not has_heir and pod.stance is _Stance.KNOWS:
-        kept = f"Kubernetes knows its pod {pod_of(attachment)}, and no other sandbox of it is ready"
+    if not inherited and pod.stance is _Stance.KNOWS:
+        kept = f"Kubernetes knows its pod {holding.pod}, and no other sandbox of it is ready"
         return replace(found, kept=kept, stuck=late)
-    if not has_heir and pod.stance is _Stance.SILENT:
-        kept = f"Kubernetes may know its pod {pod_of(attachment)}: {pod.doubt}"
+    if not inherited and pod.stance is _Stance.SILENT:
+        kept = f"Kubernetes may know its pod {holding.pod}: {pod.doubt}"
         return replace(found, kept=kept, stuck=late)
     return _due(found, box.alone, box.doubt, late, grace, "the CRI lists it again")
 

@@ -1,6 +1,6 @@
 """What no pod needs any more: attachments, leases, veths. Pure; the same reason is logged, shown and counted.
 
-Attachments whose namespace lives are another matter: :mod:`kroute.plan.kni_absence`.
+Attachments whose namespace lives, and such namespaces, are another matter: :mod:`kroute.plan.kni_absence`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Cause(StrEnum):
     """A veth without an owner."""
     DOMAIN = "domain"
     """A namespace of CreateNetwork that is gone."""
+    UNUSED = "unused"
+    """A namespace of CreateNetwork that nobody is attached in, and whose pod Kubernetes does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

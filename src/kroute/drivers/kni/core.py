@@ -111,13 +111,11 @@ class Core:
                 Refusal.INVALID,
                 "the request names no network namespace: isolation.path, extradata or annotation `netns`",
             )
-        with self.locks.held(container, deadline.left):
-            netns = ns.open_netns(path)
-            try:
-                self.domains.used(path, container)
-                return self._attach(container, path, netns, request, generation, deadline)
-            finally:
-                os.close(netns)
+        with (
+            self.locks.held(container, deadline.left),
+            self.domains.entered(path, container, deadline.left) as netns,
+        ):
+            return self._attach(container, path, netns, request, generation, deadline)
 
     def _attach(
         self,
@@ -241,9 +239,7 @@ class Core:
             raise KniError(Refusal.INVALID, "the request has no id")
         self._detach(container, lambda _known: True)
 
-    def discard(
-        self, container: str, why: Callable[[Attachment], object | None] | None = None
-    ) -> bool:
+    def discard(self, container: str, why: Callable[[Attachment], object] | None = None) -> bool:
         """Detach a pod that nobody needs any more; whether that is still so once no call is working on it.
 
         ``why`` says so of the attachment that is there then; :meth:`why_garbage` by itself.
@@ -252,7 +248,7 @@ class Core:
             KniError: as :meth:`detach`.
         """
         judge = why or self.why_garbage
-        return self._detach(container, lambda known: judge(known) is not None)
+        return self._detach(container, lambda known: bool(judge(known)))
 
     def why_garbage(self, attachment: Attachment) -> Garbage | None:
         """Why nobody needs it any more; None while it is in order, or while a call is working on it."""

@@ -1,5 +1,5 @@
-"""Attachments that Kubernetes or the container runtime denies: :mod:`kroute.plan.kni_absence` judges, this remembers
-and asks."""
+"""What pods hold here that Kubernetes or the container runtime denies: :mod:`kroute.plan.kni_absence` judges, this
+remembers and asks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from kroute.model.kni import Attachment
 from kroute.model.pod import PodsSeen
 from kroute.model.sandbox import Listed, SandboxesSeen
-from kroute.plan.kni_absence import Heard, Memory, Verdict, confirm, judge, knows
+from kroute.plan.kni_absence import Heard, Memory, Verdict, confirm, judge
 from kroute.plan.kni_gc import Cause
+from kroute.plan.kni_holdings import Holding, knows, lists
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class SandboxSource(Protocol):
 
 
 class Forgotten:
-    """Remembers since when attachments are denied; one look at a time, whoever asks for it."""
+    """Remembers since when holdings are denied; one look at a time, whoever asks for it."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class Forgotten:
         sandboxes = self._seen.failure if self._seen else ""
         return {c: why for c, why in ((Cause.POD, pods), (Cause.SANDBOX, sandboxes)) if why}
 
-    def look(self, attachments: Iterable[Attachment]) -> tuple[Verdict, ...]:
-        """The attachments that are denied. Before one may go, all are asked once more."""
-        known = list(attachments)
+    def look(self, holdings: Iterable[Holding]) -> tuple[Verdict, ...]:
+        """Those that are denied. Before one may go, all are asked once more."""
+        known = list(holdings)
         with self._mutex:
             return self._look(known)
 
-    def _look(self, known: list[Attachment]) -> tuple[Verdict, ...]:
+    def _look(self, known: list[Holding]) -> tuple[Verdict, ...]:
         before, pods = self._memory, self._pods.seen() if self._pods else None
         self._seen = self._sandboxes.ask() if self._sandboxes else None
         heard, now = Heard(pods, self._seen, self._doubt()), self._clock()
@@ -107,14 +107,14 @@ class Forgotten:
             self._seen = self._sandboxes.ask()
         return heard._replace(pods=pods, sandboxes=self._seen)
 
-    def denies(self, attachment: Attachment, cause: Cause) -> bool:
+    def denies(self, holding: Holding, cause: Cause) -> bool:
         """Whether it is denied at this very moment, for the cause that was found."""
-        if self._seen is not None and (self._seen.failure or attachment.id in self._seen.sandboxes):
+        if self._seen is not None and (self._seen.failure or lists(self._seen, holding)):
             return False
         if cause is Cause.SANDBOX or self._pods is None:
             return True
         seen = self._pods.seen()
-        return not seen.failure and not knows(seen, attachment)
+        return not seen.failure and not knows(seen, holding)
 
     def close(self) -> None:
         """Follow pods and ask for sandboxes no more."""
@@ -128,8 +128,5 @@ class Forgotten:
         self._memory = memory
 
     def _note(self, verdict: Verdict, before: Memory) -> None:
-        attachment = verdict.attachment
         if not before.knows_of(verdict.key):
-            log.warning(
-                "attachment id=%s: %s: kept: %s", attachment.id, verdict.reason, verdict.kept
-            )
+            log.warning("%s: %s: kept: %s", verdict.holding.object, verdict.reason, verdict.kept)

@@ -16,11 +16,13 @@ from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of
+from kroute.drivers.kni.occupants import occupant
 from kroute.drivers.kni.plugins import Deadline
-from kroute.model.kni import Attachment, KniError, Phase
+from kroute.model.kni import Attachment, Domain, KniError, Phase
 from kroute.plan.kni import PRIMARY
-from kroute.plan.kni_absence import Verdict, key_of
+from kroute.plan.kni_absence import Verdict
 from kroute.plan.kni_gc import Cause, Garbage, host_ends, ownerless, stray
+from kroute.plan.kni_holdings import Holding, key_of, of_attachment, of_domain
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +50,15 @@ class Finding:
 
 _RELEASED = "released"
 SOURCES = {
-    Cause.POD: ("pods", "Kubernetes' pods on this node", "no attachment is judged by them"),
+    Cause.POD: ("pods", "Kubernetes' pods on this node", "nothing is judged by them"),
     Cause.SANDBOX: (
         "sandboxes",
         "the container runtime's sandboxes",
-        "no attachment whose namespace lives is released meanwhile",
+        "nothing whose namespace lives is released meanwhile",
     ),
 }
-"""Who is asked about attachments: the object of the finding that nothing is known (no thing to release), what is not
-known, and what that means."""
+"""Who is asked about pods and sandboxes: the object of the finding that nothing is known (no thing to release), what
+is not known, and what that means."""
 _ASKED = frozenset(name for name, _what, _then in SOURCES.values())
 
 
@@ -127,68 +129,100 @@ def _attachments(core: Core, dry_run: bool) -> Iterator[Finding]:
     for attachment in list(core.store.attachments.values()):
         garbage = core.why_garbage(attachment)
         if garbage is not None:
-            yield from _detached(core, attachment, garbage, core.why_garbage, dry_run)
+            yield from _detached(core, attachment.id, garbage, core.why_garbage, dry_run)
+
+
+def _detached(
+    core: Core,
+    container: str,
+    garbage: Garbage,
+    why: Callable[[Attachment], object],
+    dry_run: bool,
+) -> Iterator[Finding]:
+    """Detach a pod. Who holds its lock is at it: a detach that runs must not take along the attach that follows it."""
+    if not core.locks.is_held(container):
+        discard = partial(core.discard, container, why)
+        yield from _if_still(f"attachment/{container}", garbage, discard, dry_run)
+
+
+# --- what pods hold that somebody denies ----------------------------------------------------------------
+
+
+def _holdings(core: Core) -> Iterator[Holding]:
+    """What is in order as far as can be seen here."""
+    for attachment in list(core.store.attachments.values()):
+        if attachment.phase is Phase.ATTACHED and core.why_garbage(attachment) is None:
+            yield of_attachment(attachment)
+    for path, domain in list(core.store.domains.items()):
+        if not domain.intent and ns.lives(path):
+            yield of_domain(domain, occupied=bool(core.domains.inside(path)))
 
 
 def _forgotten(core: Core, forgotten: Forgotten | None, dry_run: bool) -> Iterator[Finding]:
     if forgotten is None:
         return
-    sound = [a for a in list(core.store.attachments.values()) if core.why_garbage(a) is None]
-    verdicts = forgotten.look(sound)
+    verdicts = forgotten.look(_holdings(core))
     for cause, failure in forgotten.failures().items():
         name, what, then = SOURCES[cause]
         reason = f"{what} are not known: {failure}"
         stuck = cause is Cause.SANDBOX  # of the pods' failure who follows them tells at once
         yield Finding(object=name, cause=cause, reason=reason, outcome=then, stuck=stuck)
     for verdict in verdicts:
-        garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
         if verdict.kept:
-            yield _kept(verdict)
-        else:
+            yield _kept(verdict, verdict.kept, stuck=verdict.stuck)
+        elif verdict.holding.is_attachment:
+            garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
             why = _still(verdict, forgotten)
-            yield from _detached(core, verdict.attachment, garbage, why, dry_run)
+            yield from _detached(core, verdict.holding.id, garbage, why, dry_run)
+        else:
+            yield from _unused(core, verdict, _still(verdict, forgotten), dry_run)
 
 
-def _still(verdict: Verdict, forgotten: Forgotten) -> Callable[[Attachment], object | None]:
-    """Whether what is attached when its turn has come is the same, and denied as ever."""
+def _still(verdict: Verdict, forgotten: Forgotten) -> Callable[[Attachment | Domain], bool]:
+    """Whether what is there when its turn has come is the same, and denied as ever."""
 
-    def why(known: Attachment) -> object | None:
-        same = key_of(known) == verdict.key and forgotten.denies(known, verdict.cause)
-        return known if same else None
+    def still(known: Attachment | Domain) -> bool:
+        return key_of(known) == verdict.key and forgotten.denies(verdict.holding, verdict.cause)
 
-    return why
+    return still
 
 
-def _kept(verdict: Verdict) -> Finding:
+def _kept(verdict: Verdict, why: str, *, stuck: bool) -> Finding:
     return Finding(
-        object=f"attachment/{verdict.attachment.id}",
+        object=verdict.holding.object,
         cause=verdict.cause,
         reason=verdict.reason,
-        outcome=f"kept: {verdict.kept}",
-        stuck=verdict.stuck,
+        outcome=f"kept: {why}",
+        stuck=stuck,
     )
 
 
-def _detached(
-    core: Core,
-    attachment: Attachment,
-    garbage: Garbage,
-    why: Callable[[Attachment], object | None],
-    dry_run: bool,
+def _unused(
+    core: Core, verdict: Verdict, still: Callable[[Domain], bool], dry_run: bool
 ) -> Iterator[Finding]:
-    """Detach a pod. Who holds its lock is at it: a detach that runs must not take along the attach that follows it."""
-    container = attachment.id
-    if core.locks.is_held(container):
+    """Remove a namespace that is as unused as it is denied; what is in it keeps it, whoever has put it there."""
+    path = verdict.holding.id
+    who = _occupant(path)
+    domain = core.store.domains.get(path)
+    if domain is None or core.domains.is_busy(domain) or core.domains.inside(path):
         return
-    took_place: list[bool] = []
-    found = _attempt(
-        f"attachment/{container}",
-        garbage,
-        lambda: took_place.append(core.discard(container, why)),
-        dry_run,
-    )
-    if took_place != [False]:
-        yield found
+    if who and still(domain):
+        yield _kept(verdict, who, stuck=True)
+        return
+
+    def unused(known: Domain) -> bool:
+        return still(known) and not core.domains.inside(path) and not _occupant(path)
+
+    garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
+    release = partial(core.domains.release, path, unused)
+    yield from _if_still(verdict.holding.object, garbage, release, dry_run)
+
+
+def _occupant(path: str) -> str:
+    try:
+        return occupant(path)
+    except KniError as error:
+        return str(error)
 
 
 # --- the rest -------------------------------------------------------------------------------------------
@@ -198,7 +232,8 @@ def _domains(core: Core, dry_run: bool) -> Iterator[Finding]:
     garbage = Garbage(cause=Cause.DOMAIN, reason="it is gone")
     for path, domain in list(core.store.domains.items()):
         if not domain.intent and not ns.lives(path):
-            yield _attempt(f"netns/{path}", garbage, partial(core.domains.discard, path), dry_run)
+            release = partial(core.domains.release, path, lambda gone: not ns.lives(gone.path))
+            yield from _if_still(f"netns/{path}", garbage, release, dry_run)
 
 
 def _veths(core: Core, dry_run: bool, strays: Strays, age: float) -> Iterator[Finding]:
@@ -283,6 +318,16 @@ def _plugins(core: Core) -> None:
             core.plugins.collect(network, sorted(valid), Deadline(core.settings.deadline))
         except KniError as error:
             log.debug("GC of the plugins: %s", error)
+
+
+def _if_still(
+    thing: str, garbage: Garbage, release: Callable[[], bool], dry_run: bool
+) -> Iterator[Finding]:
+    """Release it; no finding where it turns out that it is no garbage any more."""
+    took_place: list[bool] = []
+    found = _attempt(thing, garbage, lambda: took_place.append(release()), dry_run)
+    if took_place != [False]:
+        yield found
 
 
 def _attempt(thing: str, garbage: Garbage, release: Callable[[], object], dry_run: bool) -> Finding:

@@ -40,12 +40,9 @@ def open_netns(path: str) -> int:
     Raises:
         KniError: there is no namespace at the path, or it is the node's own (a hostNetwork pod).
     """
-    shown = path if path.isprintable() else repr(path)  # an annotation may have brought it
     found, own = identity(path) if path.isprintable() else None, identity(_OWN)
     if found is None or own is None or found[0] != own[0]:
-        raise KniError(
-            Refusal.INVALID, f"{shown} is no network namespace; is the sandbox still there?"
-        )
+        raise nowhere(path)
     if found == own:
         reason = f"{path} is the node's own network namespace; nothing is attached in it"
         raise KniError(Refusal.INVALID, reason)
@@ -53,6 +50,13 @@ def open_netns(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise KniError(Refusal.INVALID, f"{path} cannot be opened: {error.strerror}") from error
+
+
+def nowhere(path: str) -> KniError:
+    """That there is no network namespace at a path."""
+    shown = path if path.isprintable() else repr(path)  # an annotation may have brought it
+    reason = f"{shown} is no network namespace; is the sandbox still there?"
+    return KniError(Refusal.INVALID, reason)
 
 
 def lives(path: str, inode: int = 0) -> bool:
