@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from kroute.model.kni import CreateRequest
 from support.daemon import Kroute, Site
 from support.fakekube import Failure, FakeKube
 from support.inventory import kubeconfig, pod_object
 from support.kni_daemon import client, metrics, ready
-from support.netns import Namespace, wait_for
+from support.kni_kubelet import HOST
+from support.netns import Namespace, run, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +43,7 @@ class Scene:
         self.pods = {name: site.lab.namespace(name) for name in ("here", "lost")}
         for name in self.pods:
             self.kube.put(pod_object(name, "n1"), "pods")
-        self.node.start()
+        self.node.start(*HOST)
         ready(self.node)
         for name, pod in self.pods.items():
             self.attach(name, pod)
@@ -55,6 +59,12 @@ class Scene:
         labels = {f"io.kubernetes.pod.{key}": metadata[key] for key in ("name", "namespace", "uid")}
         with client(self.node) as wire:
             wire.attach(pod.name, pod.path, labels=labels)
+
+    def create(self, name: str = "") -> str:
+        """The namespace of a pod that gets no further."""
+        made = CreateRequest(name=name, namespace="default" if name else "")
+        with client(self.node) as wire:
+            return wire.create(made).netns_path
 
     def forget(self, name: str) -> None:
         """A pod that is removed by force: nobody tells kroute."""
@@ -126,4 +136,34 @@ def test_a_missing_right_is_a_problem_that_says_who_grants_it(scene: Scene):
     assert "deploy/overlays/kni" in scene.node.problems()["pods"]
     scene.kube.failure = None
     wait_for(lambda: "pods" not in scene.node.problems(), OUTAGE, "the right to be there")
+    assert scene.attached() == {"default/here", "default/lost"}
+
+
+def test_a_namespace_that_a_dead_kubelet_has_left_is_removed_once_nothing_is_in_it(scene: Scene):
+    """That of a pod that lives stays, and one that was made for no pod by name."""
+    wait_for(lambda: scene.collect("--dry-run") == "", OUTAGE, "the pods to be listed")
+    made = [scene.create(name) for name in ("gone", "here", "")]
+    gone = made[0]
+    sandbox = subprocess.Popen(["nsenter", f"--net={gone}", "sleep", "600"])
+    try:
+        said = "Kubernetes does not know its pod default/gone on this node"
+        kept = f"netns/{gone}: {said}: kept: process {sandbox.pid} ('sleep') is in it\n"
+        wait_for(lambda: scene.collect("--dry-run") == kept, OUTAGE, "the end of the grace")
+        assert scene.collect() == kept
+        wait_for(lambda: f"netns/{gone}" in scene.node.problems(), what="the problem")
+        assert 'kroute_kni_garbage_left{cause="unused"} 1.0' in metrics(scene.node)
+        sandbox.kill()
+        sandbox.wait()
+        assert scene.collect("--dry-run") == f"netns/{gone}: {said}: would be released\n"
+        assert scene.collect() == f"netns/{gone}: {said}: released\n"
+        assert [Path(path).exists() for path in made] == [False, True, True]
+        assert 'kroute_kni_garbage_released_total{cause="unused"} 1.0' in metrics(scene.node)
+        assert 'kroute_kni_garbage_left{cause="unused"} 0.0' in metrics(scene.node)
+        wait_for(lambda: f"netns/{gone}" not in scene.node.problems(), what="the problem to go")
+        assert scene.collect() == ""
+    finally:
+        sandbox.kill()
+        sandbox.wait()
+        for path in made:
+            run(["ip", "netns", "delete", Path(path).name], check=False)
     assert scene.attached() == {"default/here", "default/lost"}

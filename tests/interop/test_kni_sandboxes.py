@@ -13,7 +13,7 @@ import pytest
 from kroute.drivers.kni import gc
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.sandboxes import Sandboxes
-from kroute.model.kni import Generation
+from kroute.model.kni import CreateRequest, Generation
 from support.containerd import Containerd
 from support.daemon import Kroute, Site
 from support.kni import KniNode, request
@@ -210,6 +210,29 @@ def test_a_runtime_that_hangs_or_is_away_is_told_and_the_rest_is_collected(scene
     assert "no CRI answers" in found["sandboxes"].reason
     assert found[dead.name].released
     assert scene.attached() == {lost, other}
+
+
+def test_the_namespace_of_a_forgotten_pod_is_kept_while_it_has_a_sandbox_then_goes_though_the_last(
+    scene: Scene,
+):
+    """The kubelet died between RunPodSandbox and AttachNetwork."""
+    with scene.node.node.entered():
+        made = scene.core.domains.create(CreateRequest(name="lost", namespace="default"))
+    netns = f"netns/{made.netns_path}"
+    sandbox = scene.containerd.run("lost")
+    scene.collect()
+    found = scene.collect(GRACE)[netns]
+    assert (found.cause.value, found.stuck) == ("unused", True)
+    assert "the CRI lists its sandbox" in found.outcome
+    scene.containerd.remove(sandbox)
+    scene.restart()
+    assert "released in 600 s" in scene.collect()[netns].outcome
+    scene.containerd.stop()
+    assert "the CRI may list its sandbox" in scene.collect(GRACE)[netns].outcome
+    scene.containerd.start()
+    scene.collect()
+    assert scene.collect(GRACE)[netns].released
+    assert scene.core.store.domains == {}
 
 
 # --- a whole daemon -------------------------------------------------------------------------------------

@@ -223,8 +223,8 @@ class Kni:
     """Seconds between looks for attachments, leases, veths and namespaces that no pod needs any more."""
     forgotten_pod_grace: int = 600
     """Seconds that Kubernetes (where the inventory is Kubernetes) or the runtime at `criSocket` must not have known an
-    attached pod before it is detached; without `criSocket`, longer than pods may take to end after a forced deletion.
-    0: neither is asked."""
+    attached pod before it is detached, or Kubernetes the pod of an unused namespace before that is removed; without
+    `criSocket`, longer than pods may take to end after a forced deletion. 0: neither is asked."""
     cri_socket: str = ""
     """The container runtime's socket, as the kubelet's containerRuntimeEndpoint without `unix://`, such as
     `/run/containerd/containerd.sock`: garbage collection asks it which sandboxes there are. Empty: it is not asked."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from kroute.drivers.kni.netns import entered, open_netns
 from kroute.model.kni import KniError, Refusal
 
-_KERNEL_S = frozenset(
+_EVERYWHERE = frozenset(
     {"lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0"}
     | {"sit0", "ip6tnl0", "ip6gre0", "ip6_vti0"}
 )
@@ -46,7 +46,7 @@ def _interface(netns: int) -> str:
             names = {name for _, name in socket.if_nameindex()}
     except OSError as error:
         raise KniError(Refusal.BROKEN, f"its interfaces cannot be read: {error}") from error
-    return next((f"interface {name!r} is in it" for name in sorted(names - _KERNEL_S)), "")
+    return next((f"interface {name!r} is in it" for name in sorted(names - _EVERYWHERE)), "")
 
 
 def _process(netns: os.stat_result) -> str:
