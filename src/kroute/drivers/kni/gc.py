@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from kroute.codec.kni.cni import Json, cache_of
-from kroute.drivers.kni import marks
+from kroute.drivers.kni import marks, occupants
 from kroute.drivers.kni import netns as ns
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.forgotten import Forgotten
 from kroute.drivers.kni.leases import leases_of
-from kroute.drivers.kni.occupants import occupant
 from kroute.drivers.kni.plugins import Deadline
 from kroute.model.kni import Attachment, Domain, KniError, Phase
 from kroute.plan.kni import PRIMARY
@@ -202,25 +201,28 @@ def _unused(
 ) -> Iterator[Finding]:
     """Remove a namespace that is as unused as it is denied; what is in it keeps it, whoever has put it there."""
     path = verdict.holding.id
-    who = _occupant(path)
     domain = core.store.domains.get(path)
-    if domain is None or core.domains.is_busy(domain) or core.domains.inside(path):
+    if domain is None or core.domains.is_busy(domain):
         return
-    if who and still(domain):
-        yield _kept(verdict, who, stuck=True)
-        return
+    who: list[str] = []
 
     def unused(known: Domain) -> bool:
-        return still(known) and not core.domains.inside(path) and not _occupant(path)
+        if not still(known) or core.domains.inside(path) or not ns.lives(path):
+            return False
+        who.append(_occupant(path))
+        return not who[-1]
 
-    garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
-    release = partial(core.domains.release, path, unused)
-    yield from _if_still(verdict.holding.object, garbage, release, dry_run)
+    if not dry_run or unused(domain):
+        garbage = Garbage(cause=verdict.cause, reason=verdict.reason)
+        release = partial(core.domains.release, path, unused)
+        yield from _if_still(verdict.holding.object, garbage, release, dry_run)
+    for occupant in filter(None, who):
+        yield _kept(verdict, occupant, stuck=True)
 
 
 def _occupant(path: str) -> str:
     try:
-        return occupant(path)
+        return occupants.one(path)
     except KniError as error:
         return str(error)
 

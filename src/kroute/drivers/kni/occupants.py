@@ -25,7 +25,7 @@ _INIT = "1"
 that we lack, and cannot be looked at then."""
 
 
-def occupant(path: str) -> str:
+def one(path: str) -> str:
     """An occupant of the namespace at a path, as a sentence; empty where there is none.
 
     Of processes those that are in our PID namespace or below, thread by thread.
