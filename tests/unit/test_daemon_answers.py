@@ -225,6 +225,18 @@ def test_asking_for_an_unknown_peer_says_which_there_are():
     )
 
 
+def test_a_configured_peer_that_has_no_session_is_told_with_its_reason():
+    fake = Fake(parse_config("peering: {peers: [{name: me, address: 192.0.2.1, asn: 65001}]}"))
+    fake.begins()
+    for name in ("me", "peer/me"):
+        status, said = fake.asks("/v1/peer", name=name)
+        assert (status, said["known"]) == (200, ["node/n2"])
+        assert said["why"] == [
+            "address: 192.0.2.1 is an address of this node, too; no session is set up"
+        ]
+    assert fake.asks("/v1/peer", name="nobody")[1]["why"] == []
+
+
 def test_the_effective_configuration_says_what_applies_to_each_peer():
     _, answer = told().asks("/v1/config", effective="1")
     assert answer["effective"]["peers"]["peer/tor"] == {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kroute.cli import OK, USAGE, main, show
+from kroute.cli import NO, OK, USAGE, main, show
 from kroute.codec.show import MOST_ROWS
 
 ROW = {"prefix": "10.1.0.0/16", "from": "peer/tor", "attributes": {"origin": "igp"}}
@@ -91,3 +91,14 @@ def test_a_name_is_not_called_for_where_only_the_thing_is_missing(
     with pytest.raises(SystemExit):
         main(["show"])
     assert capsys.readouterr().err.endswith("are required: what\n")
+
+
+def test_a_peer_without_a_session_is_told_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    answer = {"known": ["node/n2"], "why": ["address: is our own"]}
+    monkeypatch.setattr(show, "ask", lambda _path, _what, **_query: answer)
+    assert main(["show", "peer", "me"]) == NO
+    assert capsys.readouterr().err == (
+        "kroute show: no peer me (there are: node/n2)\nkroute show: me: address: is our own\n"
+    )

@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "peer" and "known" in answer:
         known = ", ".join(answer["known"]) or "none"
         print(f"kroute show: no peer {args.of[0]} (there are: {known})", file=sys.stderr)
+        for why in answer.get("why", ()):  # an earlier daemon does not say
+            print(f"kroute show: {args.of[0]}: {why}", file=sys.stderr)
         return NO
     if args.what == "config" and args.output != "json":
         _mark_trial(args.socket)

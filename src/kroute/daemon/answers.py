@@ -241,11 +241,14 @@ class Desk:
         }
 
     def _peer(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """One peer's page; what there is where nothing has that name."""
-        routing = self._daemon.routing
-        name = find(routing, query.get("name", ""))
+        """One peer's page; where nothing has that name, what there is, and what became of one that was to be."""
+        routing, asked = self._daemon.routing, query.get("name", "")
+        name = find(routing, asked)
         if name is None:
-            return {"known": sorted(routing.peers)}
+            meant = {asked, f"peer/{asked}", f"node/{asked}"}
+            wrong = [p for p in self.problems() if p.object in meant]
+            why = [f"{p.field}: {p.reason}" if p.field else p.reason for p in wrong]
+            return {"known": sorted(routing.peers), "why": why}
         return peer_page(routing.peers[name], self._daemon.clock(), self._counted(name))
 
     def _counted(self, name: PeerName) -> dict[str, Any]:
