@@ -67,6 +67,16 @@ def test_the_losers_other_ranges_stay_and_so_do_those_of_the_other_family():
 def test_nodes_of_one_age_are_ranked_by_name():
     same = [replace(node(i, "10.244.1.0/24"), created="") for i in (2, 1)]
     assert settled(*same) == {"n1": ["10.244.1.0/24"], "n2": []}
+    assert refused(*same) == [
+        "node/n2: 10.244.1.0/24 overlaps a range of node n1, which is of the same age and comes first by name; "
+        "it is refused for n2"
+    ]
+
+
+def test_a_node_that_overlaps_itself_is_told_so():
+    assert refused(node(1, "10.244.0.0/16", "10.244.1.0/24")) == [
+        "node/n1: 10.244.1.0/24 overlaps 10.244.0.0/16, another range of this node; it is refused"
+    ]
 
 
 def test_the_order_of_the_inventory_does_not_matter():

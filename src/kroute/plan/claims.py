@@ -26,11 +26,12 @@ def settle_claims(nodes: Mapping[str, Node]) -> tuple[dict[str, Node], tuple[Pro
     settled = dict(sorted(nodes.items()))
     problems: list[Problem] = []
     for group in _overlapping(_claims(nodes.values())):
-        for prefix, loser, winner in _losers(group):
+        for lost, rival in _losers(group):
+            (*_, prefix, loser) = lost
             held = settled[loser.name]
             kept = tuple(p for p in held.pod_cidrs if p != prefix)
             settled[loser.name] = replace(held, pod_cidrs=kept)
-            problems.append(_lost(prefix, loser, winner))
+            problems.append(_lost(lost, rival))
     return settled, tuple(problems)
 
 
@@ -62,8 +63,8 @@ def _overlapping(claims: list[Claim]) -> Iterable[list[Claim]]:
         yield run
 
 
-def _losers(group: list[Claim]) -> Iterable[tuple[Prefix, Node, Node]]:
-    """Of overlapping claims: those refused, each with its claimant and the node it lost to."""
+def _losers(group: list[Claim]) -> Iterable[tuple[Claim, Claim]]:
+    """Of overlapping claims: those refused, each with the one that it lost to."""
     by_age = sorted(group, key=lambda c: (c[4].created, c[4].name, c[1], c[2]))
     kept: list[Claim] = []
     """Ranges that do not overlap, by first and so by last address."""
@@ -73,13 +74,18 @@ def _losers(group: list[Claim]) -> Iterable[tuple[Prefix, Node, Node]]:
         if rival is None:
             kept.insert(place, claim)
         elif rival[4].name != claim[4].name or rival[3] != claim[3]:
-            yield claim[3], claim[4], rival[4]
+            yield claim, rival
 
 
-def _lost(prefix: Prefix, loser: Node, winner: Node) -> Problem:
+def _lost(lost: Claim, kept: Claim) -> Problem:
+    (*_, prefix, loser), (*_, rival, winner) = lost, kept
+    age = "older" if winner.created != loser.created else "of the same age and comes first by name"
+    reason = f"{prefix} overlaps a range of node {winner.name}, which is {age}; it is refused for {loser.name}"
+    if winner.name == loser.name:
+        reason = f"{prefix} overlaps {rival}, another range of this node; it is refused"
     return Problem(
         object=f"node/{loser.name}",
         field="spec.podCIDRs",
-        reason=f"{prefix} overlaps a range of node {winner.name}, which is older; it is refused for {loser.name}",
+        reason=reason,
         severity=Severity.ERROR,
     )
