@@ -109,7 +109,21 @@ def test_a_node_may_have_neither_podcidr_nor_address_yet(parts: dict[str, Any]):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "n1.example", "10.0.0.256", "0.0.0.0", "224.0.0.5", "::", "fe80::1%eth0", 7, None, {}],
+    [
+        "",
+        "n1.example",
+        "10.0.0.256",
+        "0.0.0.0",
+        "224.0.0.5",
+        "127.0.0.1",
+        "::1",
+        "255.255.255.255",
+        "::",
+        "fe80::1%eth0",
+        7,
+        None,
+        {},
+    ],
 )
 def test_an_address_that_no_session_can_use_is_left_out_and_told(text: Any):
     found, told = complaints(status=addresses(("InternalIP", text), ("InternalIP", "10.0.0.9")))

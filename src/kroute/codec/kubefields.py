@@ -29,15 +29,18 @@ def is_name(value: object) -> bool:
     )
 
 
+_BROADCAST: Final = ip_address("255.255.255.255")
+
+
 def host_address(text: object) -> Address | None:
-    """The address of one host that a text is; None where it is none."""
+    """The address by which others reach one host that a text is; None where it is none."""
     try:
         address = ip_address(text) if isinstance(text, str) else None
     except ValueError:
         return None
     if address is None or address.is_multicast or address.is_unspecified or "%" in str(text):
         return None
-    return address
+    return None if address.is_loopback or address == _BROADCAST else address
 
 
 def mapping(thing: Any, key: str) -> Mapping[str, Any]:
