@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kroute.cli import NO, OK
+from kroute.cli import INTERRUPTED, NO, OK, main
 
 SMALL, LARGE = ("check-config", "{file}"), ("check-config", "{file}", "--effective")
 
@@ -45,3 +45,11 @@ def test_a_full_disk_is_told_in_a_sentence(words: tuple[str, ...], file: Path):
     with Path("/dev/full").open("w") as full:
         code, said = run(words, file, full.fileno())
     assert (code, said) == (NO, "kroute check-config: the output: No space left on device\n")
+
+
+def test_an_interrupt_is_no_traceback_however_early_it_comes(monkeypatch: pytest.MonkeyPatch):
+    def interrupted(_commands: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kroute.cli.build_parser", interrupted)
+    assert main(["show", "peers"]) == INTERRUPTED

@@ -29,7 +29,7 @@ COMMANDS = (
     "kni",
 )
 
-OK, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
+OK, NO, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What the place may lack that standard output is redirected to."""
@@ -55,14 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     wanted = arguments[0].replace("-", "_") if arguments else ""
-    parser = build_parser((wanted,) if wanted in COMMANDS else COMMANDS)
     code = OK
     try:
         try:
+            parser = build_parser((wanted,) if wanted in COMMANDS else COMMANDS)
             code = _perform(parser.parse_args(arguments))
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.
         _write_no_more()
@@ -81,8 +83,6 @@ def _perform(args: argparse.Namespace) -> int:
     except KrouteError as error:
         print(f"kroute {args.command}: {error}", file=sys.stderr)
         return USAGE if isinstance(error, UsageError) else NO
-    except KeyboardInterrupt:
-        return 130
 
 
 def _write_no_more() -> None:
