@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -53,3 +54,14 @@ def test_an_interrupt_is_no_traceback_however_early_it_comes(monkeypatch: pytest
 
     monkeypatch.setattr("kroute.cli.build_parser", interrupted)
     assert main(["show", "peers"]) == INTERRUPTED
+
+
+def test_another_full_disk_is_not_taken_for_the_outputs(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+):
+    def full(_args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("kroute.cli.check_config.run", full)
+    with pytest.raises(OSError, match="No space left"):
+        main(["check-config", str(file)])

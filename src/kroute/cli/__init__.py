@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) has seen enough.
         _write_no_more()
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in UNWRITABLE or error.filename is not None:
             raise
         _write_no_more()
         print(f"kroute {arguments[0]}: the output: {error.strerror}", file=sys.stderr)
