@@ -361,6 +361,8 @@ def test_the_command_line_drives_a_server_as_a_kubelet_does(site):
     path = node.run("kni", "create", "--name", pod.name, *socket).stdout.strip()
     assert Path(path).exists()
     assert node.run("kni", "delete", "--netns", path, *socket).returncode == 0
+    foreign = node.run("kni", "delete", "--netns", "/proc/self/ns/net", *socket)
+    assert (foreign.returncode, "has not made it" in foreign.stderr) == (1, True)
     assert not Path(path).exists()
     wrong = node.run("kni", "ls", *socket)
     assert (wrong.returncode, "is not kroute's daemon" in wrong.stderr) == (3, True)

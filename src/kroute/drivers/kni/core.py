@@ -347,6 +347,6 @@ def _container(container: str) -> str:
     if not CONTAINER_ID.match(container):
         raise KniError(
             Refusal.INVALID,
-            f"id {container[:80]!r} is no container id (letters, digits, '_', '.', '-')",
+            f"id {container[:80]!r} is no container id (up to 200 letters, digits, '_', '.', '-')",
         )
     return container
