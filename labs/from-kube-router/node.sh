@@ -13,9 +13,9 @@ cat >/etc/cni/net.d/10-kuberouter.conflist <<EOF
                           "ranges": [[{ "subnet": "10.244.$i.0/24" }], [{ "subnet": "fd00:10:244:$i::/64" }]] } }] }
 EOF
 sed "s/@I@/$i/; s/@A@/$1/; s/@B@/$2/" /lab/gobgp.yml >/run/gobgp.yml
-for other in $others; do
-    ip route replace "10.244.$other.0/24" via "192.0.2.1$other" proto 17
-    ip -6 route replace "fd00:10:244:$other::/64" via "2001:db8::1$other" proto 17
+for other in $others; do # containerlab sets the addresses once this runs: until then the others are out of reach
+    until ip route replace "10.244.$other.0/24" via "192.0.2.1$other" proto 17 2>/dev/null; do sleep 0.1; done
+    until ip -6 route replace "fd00:10:244:$other::/64" via "2001:db8::1$other" proto 17 2>/dev/null; do sleep 0.1; done
 done
 gobgpd -t yaml -f /run/gobgp.yml &
 until gobgp global rib add "10.244.$i.0/24" nexthop "192.0.2.1$i" 2>/dev/null; do sleep 0.1; done
