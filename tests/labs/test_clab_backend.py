@@ -80,6 +80,25 @@ def test_commands_that_failed_in_nodes_are_told(calls):
     assert complaints("1:2:3 INFO x\n  indented\n") == []
 
 
+def test_a_container_with_more_bridges_than_containerlab_can_tell_apart_is_warned_about(
+    calls, tmp_path
+):
+    def warnings(bridges: int) -> str:
+        file = tmp_path / "kt-bird-frr.clab.yml"
+        nodes = [
+            f"br{i}|sw: {{kind: bridge, network-mode: 'container:sw'}}" for i in range(bridges)
+        ]
+        lines = ["sw: {kind: linux, image: 'debian:bookworm-slim'}", *nodes]
+        file.write_text("\n    ".join([f"name: {LAB}\ntopology:\n  nodes:", *lines]))
+        told = io.StringIO()
+        labs.open_lab(str(file), "clab").backend.up(Progress(told))
+        state.forget(LAB)
+        return told.getvalue()
+
+    assert "mixes up" not in warnings(2)
+    assert "sw: containerlab mixes up br0, br1, br2" in warnings(3)
+
+
 def test_commands_go_to_the_containers_with_their_input_and_status(calls):
     result = up().backend.run("r1", ["sort", "-u"], text="in")
     assert (result.status, result.stdout, result.stderr) == (3, "in out\n", "err\n")

@@ -43,6 +43,8 @@ class ClabBackend:
         if self.topology is None:
             raise LabError(f"lab {self.lab}: its topology file is needed to start it")
         _require()
+        for warning in _crowded(self.topology):
+            progress.warn(warning)
         nodes = {node.name: NodeState() for node in self.topology.running}
         with state.locked(self.lab):
             saved = LabState(
@@ -167,6 +169,24 @@ def complaints(said: str) -> list[str]:
         elif belongs and (text := line.strip(" │\r")):
             found[-1] += f" {text}"
     return found
+
+
+def _crowded(topology: Topology) -> list[str]:
+    """Warnings about containers with more bridges than containerlab can tell apart.
+
+    It knows a cable by the index it had outside (0.79, ``nodes/bridge/bridge.go``). Where a bridge inside has that very
+    index, the kernel gives the cable another, and containerlab takes the bridge for the cable: "too many levels of
+    symbolic links". Two bridges are safe: docker0 and containerlab's own have taken as many indexes outside.
+    """
+    bridges: dict[str, list[str]] = {}
+    for node in topology.nodes.values():
+        if node.is_switch:
+            bridges.setdefault(node.namespace_owner, []).append(node.bridge)
+    return [
+        f"{owner}: containerlab mixes up {', '.join(names)}; give each a container of its own"
+        for owner, names in bridges.items()
+        if len(names) > 2
+    ]
 
 
 def _require() -> None:
