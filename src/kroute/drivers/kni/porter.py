@@ -31,12 +31,16 @@ STREAMS = 64
 class Porter:
     """Stands between gRPC and the methods of one server; :meth:`close` ends its thread."""
 
-    def __init__(self, meter: Meter, health: Callable[[str], int]) -> None:
-        """``health`` tells the ServingStatus of a service."""
+    def __init__(
+        self, meter: Meter, health: Callable[[str], int], look: Callable[[], None]
+    ) -> None:
+        """``health`` tells the ServingStatus of a service; ``look`` is called every :data:`LOOK`: the porter stands at
+        the doors anyway."""
         self.streams = ThreadPoolExecutor(STREAMS, thread_name_prefix="kni-stream")
         """The threads of calls that last."""
         self._meter = meter
         self._health = health
+        self._look = look
         self._awaited: dict[grpc.ServicerContext, tuple[str, float]] = {}
         self._over = threading.Event()
         threading.Thread(target=self._stand, name="kni-porter", daemon=True).start()
@@ -101,6 +105,10 @@ class Porter:
     def _stand(self) -> None:
         while not self._over.wait(LOOK):
             self._end(PATIENCE)
+            try:
+                self._look()
+            except Exception:
+                log.exception("the look at the sockets failed; it is tried again")
         time.sleep(LOOK)  # for messages that are on their way
         self._end(0.0)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,10 +25,12 @@ from kroute.drivers.kni import checks
 from kroute.drivers.kni.core import Core
 from kroute.drivers.kni.door import Door
 from kroute.drivers.kni.gc import Finding
+from kroute.drivers.kni.guard import Guard
 from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.porter import Porter
 from kroute.model.errors import DriverError
 from kroute.model.kni import Empty, Generation, KniError, Refusal
+from kroute.model.problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -65,22 +68,27 @@ class KniServer(grpc.GenericRpcHandler):
         meter: Meter,
         forced: Generation | None = None,
         collect: Callable[[bool], list[Finding]] | None = None,
+        *,
+        on_doors: Callable[[tuple[Problem, ...]], None] = lambda _problems: None,
     ) -> None:
         """``forced`` settles the layout of AttachNetworkRequest; None tells by the message.
 
-        ``collect`` serves `kroute kni gc`: it is told whether to look only.
+        ``collect`` serves `kroute kni gc`: it is told whether to look only. ``on_doors`` hears all that is wrong with
+        the sockets whenever that has changed.
         """
         self._core = core
         self._collect = collect
         self._meter = meter
         self._forced = forced
-        self._doors: list[Door] = []
+        self.guard = Guard(self._listen_anew, on_doors)
         self._at_work: set[grpc.ServicerContext] = set()
         self._slots = threading.BoundedSemaphore(WORKERS)
-        self._porter = Porter(meter, self._health)
+        self._porter = Porter(meter, self._health, self.guard.look)
         self._work = ThreadPoolExecutor(THREADS, thread_name_prefix="kni")
         self._queries = ThreadPoolExecutor(THREADS, thread_name_prefix="kni-query")
-        self._server = grpc.server(self._work, handlers=[self], options=_OPTIONS)
+        self._servers: dict[Path, grpc.Server] = {}
+        """gRPC's, one for each door: a running one takes no further socket."""
+        self._ending: list[grpc.Server] = []
         self._handlers: Mapping[str, Any] = self._routes()
 
     def start(self, doors: Iterable[Door]) -> None:
@@ -89,33 +97,63 @@ class KniServer(grpc.GenericRpcHandler):
         Raises:
             DriverError: one cannot be opened; nothing is served then, and all are closed.
         """
-        self._doors += doors
+        doors = tuple(doors)
         try:
-            for door in self._doors:
-                self._server.add_insecure_port(f"unix:{door.draft}")
-            self._server.start()
-            for door in self._doors:
+            for door in doors:
+                self._servers[door.path] = self._listen(door)
+            for door in doors:
                 door.open()
         except (DriverError, RuntimeError) as error:
             self.stop(0)
+            for door in doors:
+                door.close()
             raise DriverError(str(error)) from error
+        self.guard.watch(doors)
 
     def stop(self, grace: float) -> None:
         """Take no more calls, let those that run end within ``grace`` seconds, give the sockets up.
 
         A client that does not read its answer delays that by :data:`DELIVERY` at most.
         """
-        ended, end = self._server.stop(grace), time.monotonic() + grace
+        doors = self.guard.release()
+        servers = (*self._servers.values(), *self._ending)
+        ended, end = [server.stop(grace) for server in servers], time.monotonic() + grace
         self._porter.close()
         idle = 0.0
-        while not ended.wait(_LOOK) and idle < DELIVERY and time.monotonic() < end:
+        while not _all_set(ended, _LOOK) and idle < DELIVERY and time.monotonic() < end:
             idle = 0.0 if self._at_work else idle + _LOOK
-        self._server.stop(0)
-        ended.wait(5.0)
-        for door in self._doors:
+        for server in servers:
+            server.stop(0)
+        _all_set(ended, 5.0)
+        for door in doors:
             door.close()
         for pool in (self._work, self._queries):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _listen(self, door: Door) -> grpc.Server:
+        server = grpc.server(self._work, handlers=[self], options=_OPTIONS)
+        server.add_insecure_port(f"unix:{door.draft}")
+        server.start()
+        return server
+
+    def _listen_anew(self, door: Door) -> Door:
+        """Another socket in place of one that has no name any more; whoever is connected there is sent to the new one.
+
+        Raises:
+            DriverError: the path cannot be had.
+        """
+        door.close()
+        fresh = Door(door.path)
+        try:
+            server = self._listen(fresh)
+            fresh.open()
+        except (DriverError, RuntimeError) as error:
+            fresh.close()
+            raise DriverError(str(error)) from error
+        former, self._servers[door.path] = self._servers[door.path], server
+        former.stop(self._core.settings.deadline)
+        self._ending.append(former)
+        return fresh
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method's path; None where there is none (gRPC answers UNIMPLEMENTED)."""
@@ -239,6 +277,12 @@ class KniServer(grpc.GenericRpcHandler):
             case _:
                 return standard.SERVICE_UNKNOWN
         return standard.SERVING if serves else standard.NOT_SERVING
+
+
+def _all_set(events: Iterable[threading.Event], seconds: float) -> bool:
+    """Whether all are set, by then at the latest."""
+    end = time.monotonic() + seconds
+    return all(event.wait(max(0.0, end - time.monotonic())) for event in events)
 
 
 def _refuse(context: grpc.ServicerContext, status: grpc.StatusCode, text: str) -> bytes:
