@@ -22,7 +22,9 @@ from kroute.drivers.kni.meter import Meter
 from kroute.drivers.kni.server import KniServer
 from kroute.model.errors import DriverError
 from kroute.model.kni import Generation
+from support.daemon import Site as Cluster
 from support.kni import KniNode
+from support.kni_daemon import client, kni_node, metrics, ready
 from support.netns import wait_for
 
 pytestmark = pytest.mark.root
@@ -370,3 +372,30 @@ def test_c1_after_sigkill_the_next_life_removes_the_second_name_of_the_former(si
     (door,) = take((path,))
     assert not left[0].exists()
     door.close()
+
+
+def test_the_daemon_tells_of_a_taken_socket_in_its_problems_to_clients_and_in_metrics():
+    with Cluster("kni") as cluster:
+        node = kni_node(cluster)
+        second = node.folder / "second.sock"
+        node.configure(
+            {"kni": {"enabled": True, "sockets": [str(node.folder / "kni.sock"), str(second)]}}
+        )
+        node.start()
+        ready(node)
+        path = node.folder / "kni.sock"
+        assert f'kroute_kni_socket_in_place{{socket="{path}"}} 1.0' in metrics(node)
+        path.chmod(0o666)
+        told = f'kroute_kni_socket_mended_total{{harm="access",socket="{path}"}} 1.0'
+        wait_for(lambda: told in metrics(node), 5.0, "the repair")
+        with foreign(path) as process:
+            wait_for(lambda: "kni" in node.problems(), 5.0, "the problem")
+            assert f"(pid {process.pid}, " in node.problems()["kni"]
+            assert f'kroute_kni_socket_in_place{{socket="{path}"}} 0.0' in metrics(node)
+            with KniClient(str(second), Generation.V008) as wire:
+                (own,) = wire.nodes().networks
+            assert "another network runtime answers there" in own.extradata["problem"]
+            assert own.ready, "pods of those who ask elsewhere are not to be evicted for it"
+        wait_for(lambda: "kni" not in node.problems(), 5.0, "the problem to be solved")
+        with client(node) as wire:
+            assert wire.nodes().networks[0].extradata["problem"] == ""

@@ -74,6 +74,7 @@ def start(daemon: Daemon) -> None:
             on_change=changed,
             forgotten=garbage.forgotten,
             on_collect=collected,
+            on_doors=lambda problems: _report(daemon, "kni-sockets", problems),
         )
     )
     # Before its sockets answer: whoever has been told of a pod finds it in `kroute show pods` and in the metrics.
@@ -162,7 +163,8 @@ class _Garbage:
     def collected(self, found: list[Finding]) -> None:
         """Report what ought to have gone."""
         stuck = [f for f in found if f.stuck]
-        self._report(
+        _report(
+            self._daemon,
             "kni-garbage",
             tuple(
                 Problem(object=f.object, reason=f"{f.reason}: {f.outcome}")
@@ -178,13 +180,8 @@ class _Garbage:
         )
         if failure.startswith(("401", "403")):
             reason += f". {HOW_TO_BE_ALLOWED}"
-        self._report("kni-pods", (Problem(object="pods", reason=reason),) if failure else ())
-
-    def _report(self, source: str, problems: tuple[Problem, ...]) -> None:
-        loop, control = self._daemon.loop, self._daemon.control
-        if loop is not None and not loop.is_closed():
-            with suppress(RuntimeError):  # the loop ends before this thread
-                loop.call_soon_threadsafe(control.report, source, problems)
+        problems = (Problem(object="pods", reason=reason),) if failure else ()
+        _report(self._daemon, "kni-pods", problems)
 
     def _doubt(self) -> str:
         """Why the inventory as a whole is not believed: what is wrong about nodes may be wrong about pods."""
@@ -193,6 +190,14 @@ class _Garbage:
         if doubts:
             return doubts[0].reason
         return "" if observed.listed else "the nodes have not been listed yet"
+
+
+def _report(daemon: Daemon, source: str, problems: tuple[Problem, ...]) -> None:
+    """Tell of problems from whichever thread notices."""
+    loop = daemon.loop
+    if loop is not None and not loop.is_closed():
+        with suppress(RuntimeError):  # the loop ends before this thread
+            loop.call_soon_threadsafe(daemon.control.report, source, problems)
 
 
 class _Announcer:
@@ -292,7 +297,32 @@ def metrics(daemon: Daemon) -> Iterator[Metric]:
     )
     for (method, code), count in list(meter.errors.items()):
         errors.add_metric([method, code], count)
-    yield from (attached, flying, errors, *_garbage(runtime), *_pools(runtime), _durations(runtime))
+    yield from (attached, flying, errors, _durations(runtime))
+    yield from (*_sockets(runtime), *_garbage(runtime), *_pools(runtime))
+
+
+def _sockets(runtime: KniRuntime) -> Iterator[Metric]:
+    in_place = GaugeMetricFamily(
+        "kroute_kni_socket_in_place",
+        "Whether a socket's path leads to kroute's socket.",
+        labels=["socket"],
+    )
+    mended = CounterMetricFamily(
+        "kroute_kni_socket_mended",
+        "What others did to a socket and was undone: removed, lost (with its second name), access, lock.",
+        labels=["socket", "harm"],
+    )
+    strangers = CounterMetricFamily(
+        "kroute_kni_strangers",
+        "Connections ended that others than root had made while a socket was open to them.",
+    )
+    guard = runtime.guard
+    for socket, is_ours in guard.places().items():
+        in_place.add_metric([socket], is_ours)
+    for (socket, harm), count in list(guard.mended.items()):
+        mended.add_metric([socket, harm], count)
+    strangers.add_metric([], guard.strangers)
+    yield from (in_place, mended, strangers)
 
 
 def _garbage(runtime: KniRuntime) -> Iterator[Metric]:

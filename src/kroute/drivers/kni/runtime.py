@@ -25,6 +25,7 @@ from kroute.drivers.kni.store import FILE, Store
 from kroute.model.config import Cni, FastPath, Kni, KniLayout
 from kroute.model.errors import DriverError
 from kroute.model.kni import Generation, KniError, NodeFacts, Pool
+from kroute.model.problem import Problem
 from kroute.plan import kni as plan
 
 log = logging.getLogger(__name__)
@@ -53,11 +54,12 @@ class KniRuntime:
         *,
         forgotten: Forgotten | None = None,
         on_collect: Callable[[list[gc.Finding]], None] = lambda _found: None,
+        on_doors: Callable[[tuple[Problem, ...]], None] = lambda _problems: None,
     ) -> None:
         """Take the sockets and the store, and undo or finish what is open.
 
         ``forgotten`` knows which pods Kubernetes does not; ``on_collect`` is told what each garbage collection found,
-        in its thread.
+        in its thread, ``on_doors`` what is wrong with the sockets whenever that has changed.
 
         Raises:
             DriverError: the store or a socket cannot be had.
@@ -84,7 +86,8 @@ class KniRuntime:
             raise
         self._fitness = Fitness(self.core.plugins, self.networks)
         layout = _FORCED[config.attach_layout]
-        self._server = KniServer(self.core, self.meter, layout, self.collect)
+        self._server = KniServer(self.core, self.meter, layout, self.collect, on_doors=on_doors)
+        self.guard = self._server.guard
         self._collector = threading.Thread(
             target=self._collect_for_ever, name="kni-gc", daemon=True
         )
@@ -181,8 +184,11 @@ class KniRuntime:
     def _with_own(self) -> NodeFacts:
         """The daemon's facts; it looks at its conflist each minute, an attach reads the file as it is now."""
         facts = self._facts()
+        # A socket that others have taken is no reason to be unready: those who ask come by another.
+        wrong = self.guard.complaints
         return replace(
             facts,
+            problem=wrong[0] if wrong else facts.problem,
             conflist_written=facts.conflist_written and self.networks.can_attach(),
             pools=self.pools(),
             complaints=self._fitness.complaints(),
