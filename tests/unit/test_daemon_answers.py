@@ -16,7 +16,7 @@ from kroute.daemon import answers as module
 from kroute.daemon.answers import Desk
 from kroute.daemon.control import Control
 from kroute.daemon.metrics import service_metrics
-from kroute.model.config import Cni, Config
+from kroute.model.config import Cni, Config, Kni
 from kroute.model.errors import DriverError
 from kroute.model.inventory import Listed, ServicesListed, SlicesListed
 from kroute.model.reason import Why
@@ -39,7 +39,8 @@ class Fake:
         self.street = Street()
         self.routing, self.road = self.street.routing, self.street.road
         self.conflist = SimpleNamespace(done=True)
-        observed = Observed(me="n1", config=config or Config())
+        self.config = config or Config()
+        observed = Observed(me="n1", config=self.config)
         self.control = Control(observed, self.road, lambda _wish: None, self.clock)
         self.fib: Any = None
         self.kni = None
@@ -133,6 +134,13 @@ def test_unknown_paths_have_no_answer(fake: Fake) -> None:
 @pytest.mark.parametrize("target", ["", "nonsense", "10.0.0.0/99", "10.244.2.7/x", "1" * 5000])
 def test_a_target_that_is_no_address_is_a_bad_request(fake: Fake, target: str) -> None:
     assert fake.asks("/v1/why", target=target)[0] == 400
+
+
+@pytest.mark.parametrize(("enabled", "said"), [(False, "KNI is off"), (True, "not started yet")])
+def test_where_kni_does_not_serve_no_pods_is_no_answer(enabled: bool, said: str) -> None:
+    fake = Fake(Config(kni=Kni(enabled=enabled)))
+    status, body = fake.asks("/v1/pods")
+    assert (status, said in body["error"]) == (400, True)
 
 
 def test_an_answer_is_read_again_while_the_tables_move(

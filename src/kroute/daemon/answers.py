@@ -81,7 +81,7 @@ class Desk:
             "config": lambda q: self._config("effective" in q),
             "problems": lambda _q: [asdict(p) for p in self.problems()],
             "status": lambda _q: self.status(),
-            "pods": lambda _q: daemon.kni.pods() if daemon.kni is not None else [],
+            "pods": lambda _q: self._pods(),
             "why": self._why,
             "trial": lambda _q: daemon.door.trials.state(daemon.door),
         }
@@ -106,6 +106,16 @@ class Desk:
             return _json(unmoved(lambda: resource(query)))
         except ValueError as error:
             return _json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+
+    def _pods(self) -> list[dict[str, Any]]:
+        kni = self._daemon.kni
+        if kni is not None:
+            return kni.pods()
+        if self._daemon.config.kni.enabled:
+            raise ValueError("KNI has not started yet; `kroute show problems` says why")
+        raise ValueError(
+            "KNI is off (kni.enabled): the runtime's CNI plugins attach this node's pods"
+        )
 
     def _health(self) -> Answer:
         """Alive is who turns his event loop, however much is missing."""
