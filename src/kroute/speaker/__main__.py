@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 
+import exabgp.environment.setup  # noqa: F401  ExaBGP loads it later, when nobody may not read it (a clone in /root)
 from exabgp.version import version
 
 from kroute.speaker.hooks import install
