@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.daemon import Kroute, Site
 from support.netns import wait_for
+from support.nobody import as_user
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +79,7 @@ def test_who_is_not_root_is_told_so_in_a_sentence(site: Site) -> None:
     node = site.node(1)
     site.folder.chmod(0o777)
     node.folder.chmod(0o777)
-    words = refused(node, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    words = refused(node, *as_user())
     assert "CAP_NET_ADMIN" in words
 
 

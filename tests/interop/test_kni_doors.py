@@ -26,6 +26,7 @@ from support.daemon import Site as Cluster
 from support.kni import KniNode
 from support.kni_daemon import client, kni_node, metrics, ready
 from support.netns import wait_for
+from support.nobody import as_user
 
 pytestmark = pytest.mark.root
 
@@ -97,7 +98,7 @@ def site():
 @contextmanager
 def visitor(path: Path, user: int = 65534):
     """A process of this user that is connected."""
-    command = ["setpriv", f"--reuid={user}", "--clear-groups", sys.executable, "-c", VISITOR]
+    command = [*as_user(user), sys.executable, "-c", VISITOR]
     with subprocess.Popen([*command, str(path)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

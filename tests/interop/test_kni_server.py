@@ -28,6 +28,7 @@ from support.daemon import reaches
 from support.kni import KniNode
 from support.kni_clients import CALLS
 from support.netns import wait_for
+from support.nobody import as_user
 
 pytestmark = pytest.mark.root
 
@@ -237,7 +238,7 @@ def test_c1_nobody_but_root_can_connect_whatever_the_folder_allows(site):
     command = [sys.executable, "-c", code, str(site.path)]
     assert subprocess.run(command, check=False).returncode == 0
     refused = subprocess.run(
-        ["setpriv", "--reuid=65534", "--clear-groups", *command],
+        [*as_user(), *command],
         capture_output=True,
         text=True,
         check=False,
